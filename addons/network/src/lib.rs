@@ -1,0 +1,1 @@
+//! The pod network of a node: bridge CNI configuration, routes and vxlan between nodes.

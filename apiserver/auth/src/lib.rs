@@ -1,0 +1,1 @@
+//! Who is asking, and may they: certificates, service account tokens, RBAC, the Node authorizer, bootstrap roles.

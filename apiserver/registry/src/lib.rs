@@ -1,0 +1,1 @@
+//! The one generic write and read pipeline, and a strategy file per kind.

@@ -1,0 +1,1 @@
+//! The Store in a single file for one machine, with group commit.

@@ -1,0 +1,1 @@
+//! The Store on etcd, in upstream key layout.

@@ -1,0 +1,1 @@
+//! The Store trait, its error type and the suite every store must pass.

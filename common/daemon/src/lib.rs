@@ -1,0 +1,1 @@
+//! What every daemon needs around its work: flags and files, logs, metrics, health, shutdown, clock.

@@ -1,0 +1,1 @@
+//! Pure algebra on Kubernetes objects: schemas, defaulting, pruning, patches, selectors, tables, wire forms.

@@ -1,0 +1,1 @@
+//! Certificate authorities, signing, rotation and kubeconfigs.

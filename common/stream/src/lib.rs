@@ -1,0 +1,1 @@
+//! Streaming sub-protocols (exec, attach, port-forward): WebSocket and SPDY, both ends.

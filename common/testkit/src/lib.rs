@@ -1,0 +1,1 @@
+//! Builders, text fixtures, fake clock and the in-process cluster, for tests only.

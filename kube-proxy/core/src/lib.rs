@@ -1,0 +1,1 @@
+//! Pure service proxying: services and slices to a service map to rules.

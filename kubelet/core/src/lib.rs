@@ -1,0 +1,1 @@
+//! Pure node decisions: what to start, stop, probe, restart, report and evict.

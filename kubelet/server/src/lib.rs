@@ -1,0 +1,1 @@
+//! The kubelet HTTPS server: logs, exec, attach, port-forward, stats, pods, metrics.

@@ -1,0 +1,1 @@
+//! Pod volumes: materialise, update atomically, tear down.

@@ -1,0 +1,1 @@
+//! gRPC contracts the node speaks (CRI).

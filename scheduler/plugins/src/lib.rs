@@ -1,0 +1,1 @@
+//! The default scheduling plugins, a file each.
