@@ -1,0 +1,1 @@
+//! The kinds, a file each, by group.

@@ -1,0 +1,278 @@
+//! What a kind adds to the generic pipeline: its defaults, rules, selectable fields and table row.
+//!
+//! A kind implements [`Strategy`] on its typed form; the pipeline holds it as [`AnyStrategy`], which converts
+//! once at its border. Everything a kind does not override is the plain behaviour of a Kubernetes object.
+
+use gantry_types::field::ErrorList;
+use gantry_types::k8s_openapi::Metadata;
+use gantry_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use gantry_types::k8s_openapi::jiff::Timestamp;
+use gantry_types::{Document, Status, StatusResult, UserInfo};
+use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+/// What a strategy may know about the request it serves.
+pub struct Context<'a> {
+    pub user: &'a UserInfo,
+    pub now: Timestamp,
+    pub dry_run: bool,
+    /// Empty on the main resource, otherwise `status`, `resize`, ….
+    pub subresource: &'a str,
+}
+
+/// One cell of a Table row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    Text(String),
+    Int(i64),
+    Null,
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(n: i64) -> Self {
+        Self::Int(n)
+    }
+}
+
+impl From<i32> for Cell {
+    fn from(n: i32) -> Self {
+        Self::Int(n.into())
+    }
+}
+
+/// How a deletion of this kind begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Gone at once unless finalizers hold it.
+    Immediate,
+    /// Marked with `deletionTimestamp` and kept for that many seconds, until its owner deletes it for good.
+    Graceful { seconds: i64 },
+}
+
+/// The finalizers the garbage collector works by, as the default for a deletion without `propagationPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Orphan,
+}
+
+/// What a kind adds. All functions are pure.
+pub trait Strategy: Send + Sync + 'static {
+    type Kind: Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send;
+
+    /// Functional defaults, after the schema's own: runs on every write and on objects read from the store
+    /// that were written by an older version.
+    fn default(&self, _object: &mut Self::Kind) {}
+
+    /// Clears what clients may not set (status on the main resource), sets what the server sets.
+    fn prepare_create(&self, _cx: &Context<'_>, _object: &mut Self::Kind) {}
+
+    /// Keeps what this endpoint may not change: the main resource keeps `status`, `/status` keeps the rest;
+    /// `cx.subresource` tells which. The pipeline bumps `metadata.generation` when [`Strategy::spec_changed`].
+    fn prepare_update(&self, _cx: &Context<'_>, _object: &mut Self::Kind, _old: &Self::Kind) {}
+
+    fn validate_create(&self, cx: &Context<'_>, object: &Self::Kind) -> ErrorList;
+
+    fn validate_update(&self, cx: &Context<'_>, object: &Self::Kind, old: &Self::Kind) -> ErrorList;
+
+    /// Texts for `Warning` headers.
+    fn warnings(&self, _cx: &Context<'_>, _object: &Self::Kind, _old: Option<&Self::Kind>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether the generation grows, on an update of the main resource. `None`: the kind has no generation.
+    fn spec_changed(&self, _object: &Self::Kind, _old: &Self::Kind) -> Option<bool> {
+        None
+    }
+
+    /// Whether an update without `resourceVersion` is taken as "whatever is there".
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Whether a PUT to a name that does not exist creates it.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// `requested` is `gracePeriodSeconds` of the delete options.
+    fn deletion(&self, _object: &Self::Kind, _requested: Option<i64>) -> Deletion {
+        Deletion::Immediate
+    }
+
+    fn default_propagation(&self) -> Propagation {
+        Propagation::Background
+    }
+
+    /// How long an object lives in the store; `None` for ever. Events use it.
+    fn ttl(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// Selectable fields beyond `metadata.name` and `metadata.namespace`, in a fixed order.
+    fn fields(&self, _object: &Self::Kind) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Names of the fields [`Strategy::fields`] yields, for refusing other field selectors.
+    fn field_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Fields that plain updates and applies through `subresource` never come to own, as dotted paths
+    /// (`["status"]` on the main resource, `["spec"]` on `status`).
+    fn reset_fields(&self, _subresource: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The cells of one Table row, in the order of the scheme's columns (wide ones included).
+    fn row(&self, object: &Self::Kind, now: Timestamp) -> Vec<Cell>;
+
+    /// `metadata.name` rules beyond "a path segment": the messages, empty when sound. `prefix` when the name
+    /// is a `generateName`.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
+}
+
+/// A kind's strategy with its type erased, as the pipeline holds it.
+pub trait AnyStrategy: Send + Sync + 'static {
+    fn default(&self, object: Document) -> StatusResult<Document>;
+    /// Prepares and defaults; the pipeline fills the system metadata around it.
+    fn prepare_create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Document>;
+    fn validate_create(&self, cx: &Context<'_>, object: &Document) -> StatusResult<(ErrorList, Vec<String>)>;
+    /// Also says whether the generation grows.
+    fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        object: Document,
+        old: &Document,
+    ) -> StatusResult<(Document, Option<bool>)>;
+    fn validate_update(
+        &self,
+        cx: &Context<'_>,
+        object: &Document,
+        old: &Document,
+    ) -> StatusResult<(ErrorList, Vec<String>)>;
+    fn allow_unconditional_update(&self) -> bool;
+    fn allow_create_on_update(&self) -> bool;
+    fn deletion(&self, object: &Document, requested: Option<i64>) -> StatusResult<Deletion>;
+    fn default_propagation(&self) -> Propagation;
+    fn ttl(&self) -> Option<std::time::Duration>;
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)>;
+    fn field_names(&self) -> &'static [&'static str];
+    fn reset_fields(&self, subresource: &str) -> &'static [&'static str];
+    fn row(&self, body: &[u8], now: Timestamp) -> Vec<Cell>;
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
+}
+
+/// Erases a strategy's type.
+pub fn erase<S: Strategy>(strategy: S) -> Arc<dyn AnyStrategy> {
+    Arc::new(Erased(strategy))
+}
+
+struct Erased<S>(S);
+
+fn typed<K: DeserializeOwned>(object: &Document) -> StatusResult<K> {
+    object.to_typed().map_err(|e| Status::bad_request(e.to_string()))
+}
+
+fn untyped<K: Serialize>(object: &K) -> StatusResult<Document> {
+    Document::from_typed(object).map_err(Status::internal)
+}
+
+impl<S: Strategy> AnyStrategy for Erased<S> {
+    fn default(&self, object: Document) -> StatusResult<Document> {
+        let mut kind = typed(&object)?;
+        self.0.default(&mut kind);
+        untyped(&kind)
+    }
+
+    fn prepare_create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Document> {
+        let mut kind = typed(&object)?;
+        self.0.prepare_create(cx, &mut kind);
+        self.0.default(&mut kind);
+        untyped(&kind)
+    }
+
+    fn validate_create(&self, cx: &Context<'_>, object: &Document) -> StatusResult<(ErrorList, Vec<String>)> {
+        let kind = typed(object)?;
+        Ok((self.0.validate_create(cx, &kind), self.0.warnings(cx, &kind, None)))
+    }
+
+    fn prepare_update(
+        &self,
+        cx: &Context<'_>,
+        object: Document,
+        old: &Document,
+    ) -> StatusResult<(Document, Option<bool>)> {
+        let (mut kind, old) = (typed(&object)?, typed(old)?);
+        self.0.prepare_update(cx, &mut kind, &old);
+        self.0.default(&mut kind);
+        let grows = if cx.subresource == "status" { None } else { self.0.spec_changed(&kind, &old) };
+        Ok((untyped(&kind)?, grows))
+    }
+
+    fn validate_update(
+        &self,
+        cx: &Context<'_>,
+        object: &Document,
+        old: &Document,
+    ) -> StatusResult<(ErrorList, Vec<String>)> {
+        let (kind, old) = (typed(object)?, typed(old)?);
+        Ok((self.0.validate_update(cx, &kind, &old), self.0.warnings(cx, &kind, Some(&old))))
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.0.allow_unconditional_update()
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.0.allow_create_on_update()
+    }
+
+    fn deletion(&self, object: &Document, requested: Option<i64>) -> StatusResult<Deletion> {
+        Ok(self.0.deletion(&typed(object)?, requested))
+    }
+
+    fn default_propagation(&self) -> Propagation {
+        self.0.default_propagation()
+    }
+
+    fn ttl(&self) -> Option<std::time::Duration> {
+        self.0.ttl()
+    }
+
+    fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)> {
+        if self.0.field_names().is_empty() {
+            return Vec::new();
+        }
+        serde_json::from_slice(body).map(|kind| self.0.fields(&kind)).unwrap_or_default()
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        self.0.field_names()
+    }
+
+    fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
+        self.0.reset_fields(subresource)
+    }
+
+    fn row(&self, body: &[u8], now: Timestamp) -> Vec<Cell> {
+        serde_json::from_slice(body).map(|kind| self.0.row(&kind, now)).unwrap_or_default()
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        self.0.validate_name(name, prefix)
+    }
+}

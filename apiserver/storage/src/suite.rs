@@ -1,0 +1,1 @@
+//! The behaviour every [`crate::Store`] must show, as one suite each implementation runs.
