@@ -13,8 +13,7 @@ pub const LABEL_VALUE_MAX: usize = 63;
 const LABEL_RE: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_RE: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const QUALIFIED_RE: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
-const QUALIFIED_MSG: &str =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const QUALIFIED_MSG: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const SUBDOMAIN_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
 
 fn max_len(n: usize) -> String {
@@ -36,7 +35,7 @@ pub fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {
         return format!("{message} (regex used for validation is '{regex}')");
     }
     let quoted: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{regex}')", quoted.join("or "))
+    format!("{message} (e.g. {}regex used for validation is '{regex}')", quoted.join(" or "))
 }
 
 fn lower_alnum(b: u8) -> bool {
@@ -250,11 +249,7 @@ pub fn path_segment_name(value: &str) -> Vec<String> {
 
 /// The beginning of such a name.
 pub fn path_segment_prefix(value: &str) -> Vec<String> {
-    ['/', '%']
-        .into_iter()
-        .filter(|c| value.contains(*c))
-        .map(|c| format!("may not contain '{c}'"))
-        .collect()
+    ['/', '%'].into_iter().filter(|c| value.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
 /// A C identifier.
@@ -532,7 +527,6 @@ mod tests {
             assert!(name.len() <= 63, "{name}");
             assert!(name.bytes().rev().take(5).all(|b| SUFFIX_ALPHABET.contains(&b)), "{name}");
         }
-        assert_eq!(safe_encode("123"), "456".replace("456", &safe_encode("123")));
-        assert_eq!(safe_encode("1"), "8");
+        assert_eq!(safe_encode("0123456789"), "456789bcdf");
     }
 }
