@@ -65,6 +65,12 @@ pub enum Shape {
     List(NodeId),
     /// A JSON object whose values are as given.
     Map(NodeId),
+    /// A bool or a `JSONSchemaProps`, which the id is for. Atomic to every kind of merge.
+    SchemaOrBool(StructId),
+    /// A `JSONSchemaProps` or a list of them.
+    SchemaOrArray(StructId),
+    /// A `JSONSchemaProps` or a list of strings.
+    SchemaOrStrings(StructId),
 }
 
 /// The width of an integer; CRD schemas without a format use `I64`.
@@ -141,6 +147,8 @@ pub struct Extra {
     pub preserve_unknown: bool,
     /// `x-kubernetes-embedded-resource`: has apiVersion, kind and metadata of its own.
     pub embedded_resource: bool,
+    /// A list that is a protobuf message with one repeated field (`ExtraValue`).
+    pub wrapped: bool,
 }
 
 /// A JSON object with named fields.
@@ -156,25 +164,8 @@ pub struct Struct {
     pub kinds: Box<[(Name, Name, Name)]>,
     /// Protobuf fields by ascending number; empty for custom resources.
     pub wire: Box<[Wire]>,
-    /// How the type stands in upstream's JSON and protobuf where not as a plain struct.
-    pub special: Special,
     /// `x-kubernetes-unions`, as one JSON value.
     pub unions: Option<Value>,
-}
-
-/// Types with a JSON form of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Special {
-    #[default]
-    None,
-    /// `JSONSchemaPropsOrBool`: a bool or a `JSONSchemaProps`.
-    SchemaOrBool,
-    /// `JSONSchemaPropsOrArray`: a list or a single `JSONSchemaProps`.
-    SchemaOrArray,
-    /// `JSONSchemaPropsOrStringArray`: a list of strings or a `JSONSchemaProps`.
-    SchemaOrStrings,
-    /// `WatchEvent`-like envelopes and others that differ only in protobuf stay `None`.
-    Json,
 }
 
 /// A field of a [`Struct`].
@@ -195,8 +186,6 @@ pub struct Wire {
     pub target: WireTarget,
     /// A Go pointer: written only when present. Others are written even when zero.
     pub pointer: bool,
-    /// A list that is a message with one repeated field (`ExtraValue`).
-    pub wrapped: bool,
 }
 
 /// Where the value of a protobuf field lives in JSON.
@@ -207,6 +196,17 @@ pub enum WireTarget {
     /// A nested message whose fields stand in this very JSON object (a Go struct embedded inline).
     Inline(StructId),
 }
+
+/// Kinds of `meta/v1` that upstream registers in every group version.
+const EVERYWHERE: &[&str] = &[
+    "WatchEvent",
+    "ListOptions",
+    "GetOptions",
+    "DeleteOptions",
+    "CreateOptions",
+    "UpdateOptions",
+    "PatchOptions",
+];
 
 /// An arena of schemas with its two indexes: by kind and by definition name.
 #[derive(Debug, Default)]
@@ -220,11 +220,15 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// The schema of a kind. The `*List` kinds and the options kinds (`DeleteOptions`, `Status`) are there too.
+    /// The schema of a kind. The `*List` kinds and `Status` are there too; the kinds every group speaks
+    /// (`DeleteOptions`, `WatchEvent`, …) are found under any group and version.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<Schema<'_>> {
-        // The key borrows for any lifetime only through Cow, so the lookup builds a borrowed key.
-        let key: (Cow<'_, str>, Cow<'_, str>, Cow<'_, str>) = (group.into(), version.into(), kind.into());
-        self.lookup(&key).map(|id| self.of_struct(id))
+        let found = self.lookup(&(group.into(), version.into(), kind.into()));
+        let found = match found {
+            None if EVERYWHERE.contains(&kind) => self.lookup(&("".into(), "v1".into(), kind.into())),
+            found => found,
+        };
+        found.map(|id| self.of_struct(id))
     }
 
     fn lookup<'k>(&self, key: &(Cow<'k, str>, Cow<'k, str>, Cow<'k, str>)) -> Option<StructId> {
