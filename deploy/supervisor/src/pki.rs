@@ -1,0 +1,50 @@
+//! The cluster's credentials, laid out as kubeadm lays out `/etc/kubernetes`.
+
+use crate::layout::{API_PORT, API_SERVICE, CLUSTER_DOMAIN, Layout, Node, address};
+use gantry_pki::kubeconfig::Kubeconfig;
+use gantry_pki::{Ca, Cluster, Profile, ensure as pki_node};
+use k8s_openapi::jiff::Timestamp;
+
+/// The network add-on's identity; `deploy/manifests` grants it its rights.
+const NETWORK_USER: &str = "gantry:network";
+
+/// Makes and renews what is due.
+pub fn ensure(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
+    let files = gantry_pki::Layout::new(&layout.dir);
+    let server = format!("https://{}:{API_PORT}", address(1));
+    let now = Timestamp::now();
+    let cluster = Cluster {
+        name: "gantry".into(),
+        server: server.clone(),
+        apiserver_names: ["localhost", "127.0.0.1", API_SERVICE]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([address(1).to_string()])
+            .collect(),
+        dns_domain: CLUSTER_DOMAIN.into(),
+        nodes: nodes
+            .iter()
+            .map(|n| pki_node::Node { name: n.name.clone(), addresses: vec![n.address.to_string()] })
+            .collect(),
+        etcd: Some(Vec::new()),
+    };
+    gantry_pki::ensure(&files, &cluster, now)?;
+    let network = files.kubeconfig("network");
+    if !network.exists() {
+        let ca = Ca::load(&gantry_pki::read(&files.ca_cert())?, &gantry_pki::read(&files.ca_key())?)?;
+        let credentials = ca.issue(&Profile::client(NETWORK_USER, None), now)?;
+        let text = Kubeconfig {
+            cluster: &cluster.name,
+            server: &server,
+            ca: ca.cert(),
+            user: NETWORK_USER,
+            credentials: &credentials,
+        }
+        .to_yaml();
+        gantry_pki::write_private(&network, &text)?;
+    }
+    // The name README and deploy/up promise.
+    let admin = gantry_pki::read(&files.admin())?;
+    gantry_pki::write_private(&layout.admin_kubeconfig(), &admin)?;
+    Ok(())
+}
