@@ -10,8 +10,10 @@
 //! ```
 //!
 //! A type is a scalar's name, `@<definition>`, `[]<type>`, `w[]<type>` where the list is a protobuf message of
-//! its own, or `{}<type>`; `~` abbreviates `io.k8s.api.`. Flags: `*` pointer, `e` omitempty, `z` omitzero,
-//! `r` required, `-` none. Wire: the protobuf number or `-`. Attributes: `l=` list type, `k=` list map keys, `m=` map
+//! its own, or `{}<type>`, after `(<Go name>)` where a type that is no struct has one; `~` abbreviates
+//! `io.k8s.api.`. Flags: `*` pointer, `e` omitempty, `z` omitzero,
+//! `r` required, `-` none. Wire: the protobuf number or `-`. Attributes: `i=` the
+//! embedded Go structs the field comes through, `l=` list type, `k=` list map keys, `m=` map
 //! type, `p=` patch strategy, `K=` patch merge key, `u` preserve unknown fields, `x` embedded
 //! resource, `d=` default (JSON, to the end of the line).
 

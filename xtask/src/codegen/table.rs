@@ -79,12 +79,19 @@ fn short(definition: &str) -> String {
     }
 }
 
+/// A qualified type as Go's messages print it: `v1.RestartPolicy`.
+fn go_name(qualified: &str) -> &str {
+    qualified.rsplit('/').next().unwrap_or(qualified)
+}
+
 /// A field ready for its line.
 struct Row {
     name: String,
     ty: String,
     flags: String,
     wire: String,
+    /// Go names of the embedded structs the field comes through, dotted.
+    through: String,
 }
 
 impl<'a> Writer<'a> {
@@ -111,7 +118,7 @@ impl<'a> Writer<'a> {
         let doc = self.docs.get(&full);
         let mut rows = Vec::new();
         let mut inlines = Vec::new();
-        let is_kind = self.rows(fields, true, &mut rows, &mut inlines)?;
+        let is_kind = self.rows(fields, "", &mut rows, &mut inlines)?;
         let _ = write!(self.out, "= {}", short(&full));
         if is_kind || name == "WatchEvent" {
             let version = p.path.rsplit('/').next().unwrap_or_default();
@@ -145,7 +152,11 @@ impl<'a> Writer<'a> {
                 flags.push('-');
             }
             let attributes = property.map(openapi::attributes).unwrap_or_default();
-            let _ = writeln!(self.out, "{} {} {flags} {}{attributes}", row.name, row.ty, row.wire);
+            let through = match row.through.as_str() {
+                "" | "TypeMeta" => String::new(),
+                through => format!(" i={through}"),
+            };
+            let _ = writeln!(self.out, "{} {} {flags} {}{through}{attributes}", row.name, row.ty, row.wire);
         }
         for line in inlines {
             self.out.push_str(&line);
@@ -153,16 +164,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Collects the rows of a struct with those it inlines; `top` where the struct's own wire numbers count.
-    /// Answers whether the struct embeds a `TypeMeta`.
+    /// Collects the rows of a struct with those it inlines; `through` names the structs embedded on
+    /// the way here. Answers whether the struct embeds a `TypeMeta`.
     fn rows(
         &self,
         fields: &'a [Field],
-        top: bool,
+        through: &str,
         rows: &mut Vec<Row>,
         inlines: &mut Vec<String>,
     ) -> Result<bool> {
         let mut is_kind = false;
+        let top = through.is_empty();
         for field in fields {
             let json = field.tags.get("json").map_or("", String::as_str);
             let mut parts = json.split(',');
@@ -181,7 +193,8 @@ impl<'a> Writer<'a> {
                 is_kind |= target.ends_with("apis/meta/v1.TypeMeta");
                 let (tp, tname, ty) = self.find(target)?;
                 let inner = self.struct_of(ty).with_context(|| format!("{target} is no struct"))?;
-                self.rows(inner, false, rows, inlines)?;
+                let below = if top { tname.to_owned() } else { format!("{through}.{tname}") };
+                self.rows(inner, &below, rows, inlines)?;
                 if let (true, Some(number)) = (top, wire) {
                     let flags = if pointer { "*" } else { "-" };
                     let name = short(&definition_name(&tp.path, tname));
@@ -201,7 +214,7 @@ impl<'a> Writer<'a> {
             }
             let ty = self.ty(field.ty.trim_start_matches('*'))?;
             let wire = wire.filter(|_| top).map_or_else(|| "-".to_owned(), |n| n.to_string());
-            rows.push(Row { name: name.to_owned(), ty, flags, wire });
+            rows.push(Row { name: name.to_owned(), ty, flags, wire, through: through.to_owned() });
         }
         Ok(is_kind)
     }
@@ -209,6 +222,9 @@ impl<'a> Writer<'a> {
     /// A type as the table writes it.
     fn ty(&self, go: &str) -> Result<String> {
         if let Some((_, scalar)) = SCALARS.iter().find(|(g, _)| *g == go) {
+            if go.contains("/pkg/types.") {
+                return Ok(format!("({}){scalar}", go_name(go)));
+            }
             return Ok((*scalar).to_owned());
         }
         for (prefix, ours) in [("[]", "[]"), ("map[string]", "{}")] {
@@ -229,12 +245,13 @@ impl<'a> Writer<'a> {
                     return Ok(format!("@{}", short(&definition_name(&p.path, name))));
                 }
                 if inner.starts_with("[]") && p.messages.contains(name) {
-                    return Ok(format!("w{inner}"));
+                    return Ok(format!("({})w{inner}", go_name(go)));
                 }
                 if inner.starts_with("{}") && p.messages.contains(name) {
                     bail!("{go} is a map with a message of its own");
                 }
-                Ok(inner)
+                let inner = inner.split_once(')').map_or(inner.as_str(), |(_, i)| i);
+                Ok(format!("({}){inner}", go_name(go)))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Building an arena, from the built-in table or from a custom resource's schema.
 
-use super::{Extra, Field, Name, Node, NodeId, Schemas, Shape, Struct, StructId};
+use super::{Extra, Field, Name, Node, NodeId, Omit, Schemas, Shape, Struct, StructId};
 use std::collections::HashMap;
 
 /// Fills a [`Schemas`]. Plain nodes (no attributes) are shared.
@@ -33,11 +33,26 @@ impl Builder {
     /// to them by their sorted positions (see [`sorted`]).
     pub fn define(&mut self, id: StructId, mut def: Struct) {
         def.fields.sort_by(|a: &Field, b| a.name.cmp(&b.name));
+        def.filled = (0..).zip(&def.fields).filter(|(_, f)| self.is_filled(f)).map(|(i, _)| i).collect();
         for kind in &def.kinds {
             self.out.kinds.insert(kind.clone(), id);
         }
         def.name = self.out.structs[id.0 as usize].name.clone();
         self.out.structs[id.0 as usize] = def;
+    }
+
+    /// Whether Go writes the field even when nothing was said about it.
+    fn is_filled(&self, field: &Field) -> bool {
+        let is_go_struct = match self.out.node(field.node).shape {
+            Shape::Bool | Shape::Int(_) | Shape::Number | Shape::String | Shape::Bytes => false,
+            Shape::List(_) | Shape::Map(_) => false,
+            _ => true,
+        };
+        match field.omit {
+            Omit::Never => true,
+            Omit::Empty => !field.pointer && is_go_struct,
+            Omit::Zero => false,
+        }
     }
 
     pub fn node(&mut self, shape: Shape, nullable: bool, extra: Extra) -> NodeId {

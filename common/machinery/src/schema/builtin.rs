@@ -28,6 +28,8 @@ struct Loader {
     builder: Builder,
     /// Structs by the abbreviated name the table refers to them with.
     by_ref: HashMap<&'static str, StructId>,
+    /// Nodes by the text that describes them: types and attributes recur.
+    by_text: HashMap<(&'static str, &'static str), NodeId>,
 }
 
 impl Loader {
@@ -61,15 +63,20 @@ impl Loader {
         let target = if name == ">" {
             WireTarget::Inline(self.reference(ty.strip_prefix('@')?))
         } else {
-            let mut extra = parts.next().map_or(Some(Extra::default()), attributes)?;
-            let shape = self.shape(ty, &mut extra)?;
+            let mut rest = parts.next().unwrap_or_default();
+            let mut through = None;
+            if let Some(text) = rest.strip_prefix("i=") {
+                let (names, attributes) = text.split_once(' ').unwrap_or((text, ""));
+                (through, rest) = (Some(names.into()), attributes);
+            }
             let omit = match flags {
                 f if f.contains('z') => Omit::Zero,
                 f if f.contains('e') => Omit::Empty,
                 _ => Omit::Never,
             };
-            let node = self.builder.node(shape, false, extra);
-            fields.push(Field { name: name.into(), node, required: flags.contains('r'), pointer, omit });
+            let node = self.node(ty, rest)?;
+            let required = flags.contains('r');
+            fields.push(Field { name: name.into(), node, required, pointer, omit, through });
             WireTarget::Field(fields.len() as u32 - 1)
         };
         if number != "-" {
@@ -94,6 +101,10 @@ impl Loader {
     fn shape(&mut self, ty: &'static str, extra: &mut Extra) -> Option<Shape> {
         if let Some(rest) = ty.strip_prefix('@') {
             return Some(Shape::Struct(self.reference(rest)));
+        }
+        if let Some((name, rest)) = ty.strip_prefix('(').and_then(|t| t.split_once(')')) {
+            extra.go_name = Some(name.into());
+            return self.shape(rest, extra);
         }
         if let Some(rest) = ty.strip_prefix('w') {
             extra.wrapped = true;
@@ -131,9 +142,18 @@ impl Loader {
     }
 
     fn inner(&mut self, ty: &'static str) -> Option<NodeId> {
-        let mut extra = Extra::default();
+        self.node(ty, "")
+    }
+
+    fn node(&mut self, ty: &'static str, rest: &'static str) -> Option<NodeId> {
+        if let Some(id) = self.by_text.get(&(ty, rest)) {
+            return Some(*id);
+        }
+        let mut extra = attributes(rest)?;
         let shape = self.shape(ty, &mut extra)?;
-        Some(self.builder.node(shape, false, extra))
+        let id = self.builder.node(shape, false, extra);
+        self.by_text.insert((ty, rest), id);
+        Some(id)
     }
 }
 
@@ -184,6 +204,8 @@ mod tests {
         println!("loaded in {:?}: {} structs, {} nodes", start.elapsed(), all.structs.len(), all.nodes.len());
         for s in &all.structs {
             assert!(s.fields.is_sorted_by(|a, b| a.name < b.name), "{}", s.name);
+            // The decoder keeps one bit a field.
+            assert!(s.fields.len() <= 128, "{}", s.name);
             let reference = s.name.replacen("io.k8s.api.", "~", 1);
             let head = |l: &str| l.strip_prefix("= ").and_then(|l| l.split(' ').next()) == Some(&reference);
             assert!(TABLE.lines().any(head), "{} is only referred to", s.name);

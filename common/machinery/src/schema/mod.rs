@@ -149,6 +149,8 @@ pub struct Extra {
     pub embedded_resource: bool,
     /// A list that is a protobuf message with one repeated field (`ExtraValue`).
     pub wrapped: bool,
+    /// The type's name in Go where the shape does not give it (`v1.RestartPolicy`).
+    pub go_name: Option<Name>,
 }
 
 /// A JSON object with named fields.
@@ -164,6 +166,8 @@ pub struct Struct {
     pub kinds: Box<[(Name, Name, Name)]>,
     /// Protobuf fields by ascending number; empty for custom resources.
     pub wire: Box<[Wire]>,
+    /// Fields Go's encoder writes even when they are absent, by index in `fields`; derived by the builder.
+    pub(crate) filled: Box<[u32]>,
     /// `x-kubernetes-unions`, as one JSON value.
     pub unions: Option<Value>,
 }
@@ -177,6 +181,8 @@ pub struct Field {
     /// A Go pointer: absence and the zero value differ.
     pub pointer: bool,
     pub omit: Omit,
+    /// The embedded Go structs the field comes through (`ProbeHandler`), as upstream's messages name them.
+    pub through: Option<Name>,
 }
 
 /// A protobuf field.
