@@ -41,6 +41,8 @@ pub struct RangeRequest {
     pub revision: Revision,
     /// Count only: no values, no keys.
     pub count_only: bool,
+    /// Only keys whose `mod_revision` is greater; `count` still counts the whole range. Without a limit.
+    pub newer_than: Revision,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -102,6 +104,13 @@ pub enum Event {
 }
 
 impl Event {
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Put(kv) => &kv.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
+
     pub fn revision(&self) -> Revision {
         match self {
             Self::Put(kv) => kv.mod_revision,

@@ -32,7 +32,11 @@ pub struct StatusBody {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StatusMeta {}
+pub struct StatusMeta {
+    /// Where an expired list may go on without consistency.
+    #[serde(rename = "continue", default, skip_serializing_if = "String::is_empty")]
+    pub continue_token: String,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +83,7 @@ impl Status {
         Self(Box::new(StatusBody {
             kind: "Status".into(),
             api_version: "v1".into(),
-            metadata: StatusMeta {},
+            metadata: StatusMeta::default(),
             status: "Failure".into(),
             message: message.into(),
             reason: reason.into(),
