@@ -1,1 +1,0 @@
-//! The pod network of a node: bridge CNI configuration, routes and vxlan between nodes.
