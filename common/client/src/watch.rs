@@ -111,7 +111,8 @@ async fn full_state(
         let mut from = String::new();
         match stream(client, target, sink, &mut from, true).await {
             Ok(End::InitialDone) => return Ok(Some(from)),
-            Ok(_) => return Ok(None),
+            // An apiserver on an old etcd accepts the request and then refuses inside the stream.
+            Ok(_) => *streaming = false,
             Err(error) if matches!(error.code(), Some(400 | 422)) => *streaming = false,
             Err(error) => return Err(error),
         }
