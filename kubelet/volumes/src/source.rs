@@ -1,0 +1,34 @@
+//! Where API objects come from.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, Pod, Secret};
+use std::sync::Arc;
+
+/// Why an object could not be had. Texts are shown to users.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FetchError {
+    /// `configmap "x" not found`
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A service account token and when to ask for the next one.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub token: String,
+    pub refresh_at: Timestamp,
+}
+
+/// Implemented by the kubelet's shell over watches and the token API.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    async fn config_map(&self, namespace: &str, name: &str) -> Result<Arc<ConfigMap>, FetchError>;
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>, FetchError>;
+    /// A token bound to the pod. An empty audience is the apiserver's own.
+    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, FetchError>;
+    /// The volume a claim is bound to.
+    async fn claimed(&self, namespace: &str, claim: &str) -> Result<Arc<PersistentVolume>, FetchError>;
+}
