@@ -1,5 +1,10 @@
 //! Pure algebra on Kubernetes objects: schemas, defaulting, pruning, patches, selectors, tables, wire forms.
 
+pub mod default;
 pub mod managed;
 pub mod patch;
+pub mod protobuf;
+pub mod prune;
 pub mod schema;
+pub mod selector;
+pub mod validate;
