@@ -85,7 +85,8 @@ impl<C: Cluster> Handler<C> {
 
     fn soa(&self) -> Record {
         let domain = &self.zone.domain;
-        let at = |label: &str| domain.clone().prepend_label(label).unwrap_or_else(|_| domain.clone());
+        let at =
+            |labels: &str| Name::from_utf8(format!("{labels}.{domain}")).unwrap_or_else(|_| domain.clone());
         let soa = SOA::new(at("ns.dns"), at("hostmaster"), 1, 7200, 1800, 86_400, self.zone.ttl);
         Record::from_rdata(domain.clone(), self.zone.ttl, RData::SOA(soa))
     }

@@ -41,7 +41,7 @@ pub fn init(args: &LogArgs) {
 /// `-v` as filter directives. Libraries stay a level quieter than our own crates.
 fn directives(v: i32) -> &'static str {
     match v {
-        ..=3 => "info,kube_client=warn,hyper=warn,rustls=error,tower=warn,h2=warn",
+        ..=3 => "info,kube_client=warn,hyper=warn,rustls=error,tower=warn,h2=warn,hickory_server=warn",
         4..=5 => "debug,kube_client=info,hyper=info,rustls=warn,tower=info,h2=info",
         6..=7 => "debug,h2=info,rustls=info",
         _ => "trace,h2=debug,rustls=debug,hyper=debug",
