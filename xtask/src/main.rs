@@ -1,11 +1,12 @@
-//! Repository tools.
+//! Repository tools: code generation from published API facts, and the house rules as a check.
 
 mod codegen;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Repository tools: codegen, tidy, ci.")]
+#[command(about = "Repository tools: codegen, tidy.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -15,10 +16,13 @@ struct Cli {
 enum Command {
     /// Regenerate the table of built-in schemas from published API facts.
     Codegen(codegen::Args),
+    /// Check the house rules.
+    Tidy(tidy::Flags),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Codegen(args) => codegen::run(&args),
+        Command::Tidy(flags) => tidy::run(&flags),
     }
 }

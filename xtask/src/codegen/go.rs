@@ -18,6 +18,8 @@ pub struct Package {
 /// A declared type. References inside are fully qualified: `k8s.io/api/core/v1.Container`.
 pub enum Type {
     Struct(Vec<Field>),
+    /// Another name for a type.
+    Alias(String),
     /// Anything else: the type it is declared as.
     Named(String),
 }
@@ -53,7 +55,8 @@ pub fn load(staging: &Path) -> Result<BTreeMap<String, Package>> {
     }
     let mut packages = BTreeMap::new();
     for dir in dirs {
-        if !dir.join("generated.proto").exists() {
+        // CustomResourceDefinition's old version is not served and shares its special types' names.
+        if !dir.join("generated.proto").exists() || dir.ends_with("apiextensions/v1beta1") {
             continue;
         }
         let path = format!("k8s.io/{}", dir.strip_prefix(staging)?.display());
@@ -112,8 +115,11 @@ fn source(text: &str, out: &mut Package) -> Result<()> {
             } else if decl == "struct{}" {
                 out.types.insert(name.to_owned(), Type::Struct(Vec::new()));
             } else if !decl.starts_with("interface") && !decl.starts_with("func") {
-                let ty = qualify(decl.trim_start_matches("= "), &imports, &out.path);
-                out.types.insert(name.to_owned(), Type::Named(ty));
+                let ty = match decl.strip_prefix("= ") {
+                    Some(target) => Type::Alias(qualify(target, &imports, &out.path)),
+                    None => Type::Named(qualify(decl, &imports, &out.path)),
+                };
+                out.types.insert(name.to_owned(), ty);
             }
         }
     }

@@ -99,13 +99,18 @@ impl<'a> Writer<'a> {
         let (path, name) = qualified.rsplit_once('.').with_context(|| format!("unknown type {qualified}"))?;
         let package = self.packages.get(path).with_context(|| format!("unknown package of {qualified}"))?;
         let (name, ty) = package.types.get_key_value(name).with_context(|| format!("no type {qualified}"))?;
-        Ok((package, name, ty))
+        match ty {
+            Type::Alias(target) => self.find(target),
+            _ => Ok((package, name, ty)),
+        }
     }
 
     /// The fields of a struct, or of the struct a type is declared as.
     fn struct_of(&self, ty: &'a Type) -> Option<&'a [Field]> {
         match ty {
             Type::Struct(fields) => Some(fields),
+            // An alias has its definition where it points to.
+            Type::Alias(_) => None,
             Type::Named(other) => {
                 let (_, _, ty) = self.find(other).ok()?;
                 self.struct_of(ty)
@@ -238,7 +243,7 @@ impl<'a> Writer<'a> {
         }
         match ty {
             Type::Struct(_) => Ok(format!("@{}", short(&definition_name(&p.path, name)))),
-            Type::Named(other) => {
+            Type::Alias(other) | Type::Named(other) => {
                 let inner = self.ty(other)?;
                 if inner.starts_with('@') && p.messages.contains(name) {
                     // A struct declared as another one has a definition of its own.
