@@ -1,1 +1,163 @@
-//! The Store in a single file for one machine, with group commit.
+//! The store in a single file, for one machine.
+//!
+//! Owns: one redb file with the history keyed by revision; an index of keys and versions in memory, without
+//! the values; group commit; expiry; compaction every five minutes.
+//!
+//! Tasks and channels: one thread (the committer) takes requests from a channel, decides a batch in arrival
+//! order, writes it with one sync, publishes it in revision order, then answers. Reads go to the index and to
+//! a snapshot of the file, beside the committer. A watch follows the published revision: from memory while it
+//! keeps up, from the file otherwise; there is no queue per watch.
+//!
+//! Refuses: more than one process on the file, and requests beyond 1.5 MiB (etcd's limit).
+
+mod commit;
+mod disk;
+mod index;
+mod recent;
+mod record;
+mod shared;
+
+use async_trait::async_trait;
+use commit::{Committer, Request};
+use futures::stream::{self, BoxStream, StreamExt};
+use gantry_storage::{
+    Event, KeyValue, RangeRequest, RangeResponse, Result, Revision, Store, StoreError, Txn, TxnOutcome,
+};
+use shared::Shared;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::{oneshot, watch};
+
+/// Ranges of more values than this are read off the async threads.
+const INLINE: usize = 64;
+
+/// The embedded store. Dropping it waits for the committer and lets go of the file.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    requests: Option<mpsc::Sender<Request>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+impl EmbeddedStore {
+    /// Opens the file at `path`, or makes it. Blocks while the index is read.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the file is damaged, in use by another process, or cannot be written.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let (shared, newest) = Shared::open(path.as_ref().to_owned())?;
+        let (requests, inbox) = mpsc::channel();
+        let committer = Committer::new(shared.clone(), inbox, commit::expiring_of(newest));
+        let committer = std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || committer.run())
+            .map_err(|e| StoreError::Failed(e.to_string()))?;
+        Ok(Self { shared, requests: Some(requests), committer: Some(committer) })
+    }
+
+    fn send(&self, request: Request) -> Result<()> {
+        self.requests.as_ref().ok_or_else(gone)?.send(request).map_err(|_| gone())
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(committer) = self.committer.take() {
+            // It only ends by itself; a panic there has been reported.
+            let _ = committer.join();
+        }
+        self.shared.close();
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision)> {
+        self.shared.get(key)
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse> {
+        if request.count_only || (request.limit > 0 && request.limit <= INLINE) {
+            return self.shared.range(&request);
+        }
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || shared.range(&request)).await.map_err(|_| gone())?
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Txn(txn, reply))?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<BoxStream<'static, Result<Vec<Event>>>> {
+        let published = self.shared.published.subscribe();
+        let current = *published.borrow();
+        if after > current {
+            return Err(StoreError::FutureRevision { requested: after, current });
+        }
+        let oldest = self.shared.index.read().compacted;
+        if after < oldest {
+            return Err(StoreError::Compacted { requested: after, oldest });
+        }
+        let cursor = Cursor { shared: self.shared.clone(), published, prefix: prefix.into(), after };
+        Ok(stream::unfold(Some(cursor), follow).boxed())
+    }
+
+    async fn current_revision(&self) -> Result<Revision> {
+        Ok(*self.shared.published.borrow())
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Compact(revision, reply))?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn healthy(&self) -> Result<()> {
+        match &*self.shared.failure.lock() {
+            Some(why) => Err(StoreError::Failed(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a watch stands.
+struct Cursor {
+    shared: Arc<Shared>,
+    published: watch::Receiver<Revision>,
+    prefix: Box<str>,
+    after: Revision,
+}
+
+async fn follow(cursor: Option<Cursor>) -> Option<(Result<Vec<Event>>, Option<Cursor>)> {
+    let mut cursor = cursor?;
+    loop {
+        if *cursor.published.borrow_and_update() <= cursor.after {
+            if cursor.published.changed().await.is_err() {
+                return Some((Err(gone()), None));
+            }
+            if let Err(error) = cursor.shared.disk() {
+                return Some((Err(error), None));
+            }
+            continue;
+        }
+        match cursor.shared.changes(&cursor.prefix, cursor.after) {
+            Ok((events, reached)) => {
+                cursor.after = reached;
+                if !events.is_empty() {
+                    return Some((Ok(events), Some(cursor)));
+                }
+                if reached < *cursor.published.borrow() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) => return Some((Err(error), None)),
+        }
+    }
+}
