@@ -28,19 +28,6 @@ struct Walk<'w> {
     errors: &'w mut Vec<String>,
 }
 
-/// A Go type's name for a JSON value.
-fn go_type(v: &Value) -> &'static str {
-    match v {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() || n.is_u64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
 impl Walk<'_> {
     fn error(&mut self, path: &str, message: String) {
         self.errors.push(if path.is_empty() { message } else { format!("{path}: {message}") });
@@ -67,7 +54,10 @@ impl Walk<'_> {
                 self.error(path, format!("expected boolean, got &{{{go}}}"));
             }
             Shape::Int(_) | Shape::Number if !value.is_number() => {
-                self.error(path, format!("expected numeric (int or float), got {}", go_type(value)));
+                self.error(
+                    path,
+                    format!("expected numeric (int or float), got {}", crate::patch::go_type(value)),
+                );
             }
             Shape::String | Shape::Bytes if !value.is_string() => {
                 self.error(path, format!("expected string, got &value.valueUnstructured{{Value:{go}}}"));
