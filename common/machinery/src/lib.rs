@@ -1,5 +1,6 @@
 //! Pure algebra on Kubernetes objects: schemas, defaulting, pruning, patches, selectors, tables, wire forms.
 
+pub mod convert;
 pub mod default;
 pub mod managed;
 pub mod patch;
@@ -7,4 +8,5 @@ pub mod protobuf;
 pub mod prune;
 pub mod schema;
 pub mod selector;
+pub mod table;
 pub mod validate;
