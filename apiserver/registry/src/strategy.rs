@@ -25,6 +25,7 @@ pub struct Context<'a> {
 pub enum Cell {
     Text(String),
     Int(i64),
+    Bool(bool),
     Null,
 }
 

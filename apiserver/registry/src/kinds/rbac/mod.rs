@@ -1,0 +1,4 @@
+//! `rbac.authorization.k8s.io`.
+
+pub mod binding;
+pub mod role;
