@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// The next `n` events, checking that they are in order and that no batch splits a revision.
+/// At least the next `n` events, checking that they are in order and that no batch splits a revision.
 async fn take(changes: &mut BoxStream<'static, Result<Vec<Event>>>, n: usize) -> Outcome<Vec<Event>> {
     let mut events: Vec<Event> = Vec::new();
     while events.len() < n {
@@ -24,7 +24,6 @@ async fn take(changes: &mut BoxStream<'static, Result<Vec<Event>>>, n: usize) ->
         same(batch.is_sorted_by_key(Event::revision), true, "a batch is in order")?;
         events.extend(batch);
     }
-    same(events.len(), n, "events")?;
     Ok(events)
 }
 
