@@ -1,1 +1,29 @@
-//! The Kubernetes API server.
+//! The apiserver: the Kubernetes API over a store.
+//!
+//! Owns: flags and configuration ([`flags`], [`config`]), the filter chain ([`assemble`]), HTTP ([`http`]),
+//! requests for resources ([`resources`]) and everything else ([`route`]), reaching kubelets ([`kubelet`]),
+//! and the work of starting up ([`start`]).
+//!
+//! Tasks: one per listener and connection ([`http::serve`]); one for starting up. The watch cache, RBAC and
+//! the Node authorizer have their own. No channels of its own.
+//!
+//! Refuses: knowing a kind beyond its row in the scheme (strategies live in `gantry-registry`), and serving
+//! without TLS or to anyone without an identity.
+
+pub mod assemble;
+pub mod bootstrap;
+pub mod config;
+pub mod cx;
+pub mod flags;
+pub mod forms;
+pub mod health;
+pub mod http;
+pub mod kubelet;
+pub mod metrics;
+pub mod policy;
+pub mod published;
+pub mod resources;
+pub mod route;
+pub mod select;
+pub mod start;
+pub mod tls;

@@ -33,7 +33,7 @@ impl Document {
     /// Where the tree does not fit the type.
     pub fn to_typed<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         // Deserializing from a borrowed tree copies only what the type keeps.
-        T::deserialize(&Value::Object(self.0.clone()))
+        T::deserialize(&self.0)
     }
 
     pub fn to_json(&self) -> Vec<u8> {
@@ -73,6 +73,11 @@ impl Document {
 
     /// A typed copy of what is below `path`; `None` where absent or ill-typed.
     pub fn get_at<T: DeserializeOwned>(&self, path: &[&str]) -> Option<T> {
+        T::deserialize(self.node(path)?).ok()
+    }
+
+    /// A typed view of what is below `path`, borrowing its strings; `None` where absent or ill-typed.
+    pub fn view_at<'a, T: serde::Deserialize<'a>>(&'a self, path: &[&str]) -> Option<T> {
         T::deserialize(self.node(path)?).ok()
     }
 

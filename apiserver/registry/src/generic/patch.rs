@@ -1,0 +1,171 @@
+//! Patches of the four types, and apply.
+
+use super::update::{Updated, Wanted};
+use super::{Endpoint, Request, fields};
+use gantry_machinery::schema::{Schema, builtin};
+use gantry_machinery::validate::{Media, decode_body};
+use gantry_machinery::{managed, patch};
+use gantry_types::{Document, GroupVersionKind, Status, StatusResult};
+
+/// The type of a patch, by its `Content-Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchKind {
+    pub fn parse(media: &str) -> Option<Self> {
+        match media {
+            "application/json-patch+json" => Some(Self::Json),
+            "application/merge-patch+json" => Some(Self::Merge),
+            "application/strategic-merge-patch+json" => Some(Self::Strategic),
+            "application/apply-patch+yaml" => Some(Self::Apply),
+            _ => None,
+        }
+    }
+}
+
+/// A patch, read once, applied as often as somebody else is faster.
+enum Parsed {
+    Json(Vec<patch::json::Operation>),
+    Merge(Document),
+    Strategic(Document),
+}
+
+impl Parsed {
+    fn read(kind: PatchKind, body: &[u8]) -> StatusResult<Self> {
+        Ok(match kind {
+            PatchKind::Json => Self::Json(patch::json::parse(body)?),
+            PatchKind::Merge => Self::Merge(Document::new(patch::merge::parse(body)?)),
+            _ => Self::Strategic(Document::new(patch::merge::parse(body)?)),
+        })
+    }
+
+    fn apply(&self, schema: Schema<'_>, object: &Document) -> StatusResult<Document> {
+        match self {
+            Self::Json(operations) => patch::json::apply(object, operations),
+            Self::Merge(patch) => {
+                let mut object = object.clone();
+                patch::merge::apply(&mut object, patch.map().clone());
+                Ok(object)
+            }
+            Self::Strategic(patch) => {
+                Ok(patch::strategic::apply(object.clone(), patch.map().clone(), schema)?)
+            }
+        }
+    }
+}
+
+fn schema_of(gvk: &GroupVersionKind) -> StatusResult<Schema<'static>> {
+    builtin().gvk(gvk).ok_or_else(|| Status::internal(format!("no schema for {gvk}")))
+}
+
+impl Endpoint {
+    /// `PATCH`.
+    ///
+    /// # Errors
+    /// As [`Endpoint::update`]; 400, 413 and 422 for patches that are broken or do not apply, 409 for an apply
+    /// against the owners of fields.
+    pub async fn patch(&self, rq: &mut Request<'_>, kind: PatchKind, body: &[u8]) -> StatusResult<Updated> {
+        if kind == PatchKind::Apply {
+            return self.apply(rq, body).await;
+        }
+        let gvk = self.kind.gvk();
+        let schema = schema_of(&gvk)?;
+        let parsed = Parsed::read(kind, body)?;
+        let validation = rq.options.field_validation;
+        let warnings = parking_lot::Mutex::new(Vec::new());
+        let transform = |old: Option<&Document>| -> StatusResult<Wanted> {
+            let old = old.ok_or_else(|| self.not_found(&gvk.kind))?;
+            let served = self.document_to_served(old.clone())?;
+            let patched = parsed.apply(schema, &served)?.to_json();
+            let decoded = decode_body(builtin(), &patched, Media::Json, &gvk, validation)?;
+            *warnings.lock() = decoded.warnings;
+            self.to_stored(decoded.document).map(Wanted::from)
+        };
+        let updated = self.update(rq, false, &transform).await;
+        rq.warnings.extend(warnings.into_inner());
+        updated
+    }
+
+    /// Server-side apply. On the main resource it creates what does not exist.
+    async fn apply(&self, rq: &mut Request<'_>, body: &[u8]) -> StatusResult<Updated> {
+        let gvk = self.kind.gvk();
+        let decoded = decode_body(builtin(), body, Media::Yaml, &gvk, rq.options.field_validation)?;
+        rq.warnings.extend(decoded.warnings);
+        let mut applied = self.to_stored(decoded.document)?;
+        if applied.name().is_empty() {
+            applied.set_meta_str("name", rq.name);
+        } else if applied.name() != rq.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                applied.name(),
+                rq.name
+            )));
+        }
+        super::metadata::settle_namespace(&mut applied, rq.namespace)?;
+        let schema = fields::schema_of(self.stored)?;
+        let version = self.stored.api_version();
+        let (manager, subresource, now) =
+            (rq.options.manager().to_owned(), rq.subresource.to_owned(), rq.now);
+        let reset_fields = self.strategy.reset_fields(rq.subresource);
+        let force = rq.options.force == Some(true);
+        let transform = |old: Option<&Document>| -> StatusResult<Wanted> {
+            let ownership = managed::Request {
+                schema,
+                api_version: &version,
+                subresource: &subresource,
+                manager: &manager,
+                now,
+                reset_fields,
+                versions: &managed::OneVersion,
+            };
+            let object = managed::apply(old, &applied, &ownership, force)?;
+            Ok(Wanted { object, fields_settled: true })
+        };
+        let create = rq.subresource.is_empty();
+        self.update(rq, create, &transform).await
+    }
+
+    /// `PATCH` of the `scale` subresource.
+    ///
+    /// # Errors
+    /// As [`Endpoint::patch`].
+    pub async fn patch_scale(
+        &self,
+        rq: &mut Request<'_>,
+        kind: PatchKind,
+        body: &[u8],
+    ) -> StatusResult<Updated> {
+        let gvk =
+            GroupVersionKind { group: "autoscaling".into(), version: "v1".into(), kind: "Scale".into() };
+        let schema = schema_of(&gvk)?;
+        let validation = rq.options.field_validation;
+        if kind == PatchKind::Apply {
+            let scale = decode_body(builtin(), body, Media::Yaml, &gvk, validation)?.document;
+            return self.rescale(rq, &|_| Ok(scale.clone())).await;
+        }
+        let parsed = Parsed::read(kind, body)?;
+        let wanted = |present: &Document| {
+            let mut present = present.clone();
+            present.set_type("autoscaling/v1", "Scale");
+            let patched = parsed.apply(schema, &present)?.to_json();
+            Ok(decode_body(builtin(), &patched, Media::Json, &gvk, validation)?.document)
+        };
+        self.rescale(rq, &wanted).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_types_are_told_by_their_media() {
+        assert_eq!(PatchKind::parse("application/json-patch+json"), Some(PatchKind::Json));
+        assert_eq!(PatchKind::parse("application/json"), None);
+    }
+}

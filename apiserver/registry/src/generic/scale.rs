@@ -1,0 +1,122 @@
+//! The `scale` subresource: replicas of a workload as `autoscaling/v1` Scale.
+
+use super::update::{Updated, Wanted};
+use super::{Endpoint, Request, stored};
+use gantry_types::field::{Error, Path};
+use gantry_types::k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
+use gantry_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta,
+};
+use gantry_types::object::Object;
+use gantry_types::{Document, Status, StatusResult};
+
+fn term(r: &LabelSelectorRequirement) -> String {
+    let mut values = r.values.clone().unwrap_or_default();
+    values.sort();
+    match r.operator.as_str() {
+        "In" => format!("{} in ({})", r.key, values.join(",")),
+        "NotIn" => format!("{} notin ({})", r.key, values.join(",")),
+        "Exists" => r.key.clone(),
+        _ => format!("!{}", r.key),
+    }
+}
+
+/// A selector in the text form `Scale.status.selector` carries: terms in key order.
+fn selector_text(selector: &LabelSelector) -> String {
+    let mut terms: Vec<(String, String)> = Vec::new();
+    for (key, value) in selector.match_labels.iter().flatten() {
+        terms.push((key.clone(), format!("{key}={value}")));
+    }
+    terms.extend(selector.match_expressions.iter().flatten().map(|r| (r.key.clone(), term(r))));
+    terms.sort_by(|a, b| a.0.cmp(&b.0));
+    terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
+}
+
+/// The scale of a workload.
+pub fn scale_of(object: &Document) -> Scale {
+    let selector: Option<LabelSelector> = object.get_at(&["spec", "selector"]);
+    let text = |field: &str| Some(object.meta_str(field).to_owned()).filter(|t| !t.is_empty());
+    Scale {
+        metadata: ObjectMeta {
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+            creation_timestamp: object.get_at(&["metadata", "creationTimestamp"]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ScaleSpec { replicas: object.get_at(&["spec", "replicas"]) }),
+        status: Some(ScaleStatus {
+            replicas: object.get_at(&["status", "replicas"]).unwrap_or_default(),
+            selector: selector.map(|s| selector_text(&s)).filter(|s| !s.is_empty()),
+        }),
+    }
+}
+
+const PREFIX: &str = r#"{"apiVersion":"autoscaling/v1","kind":"Scale","#;
+
+/// The scale of a workload as an object to answer with.
+///
+/// # Errors
+/// Where the workload is not sound JSON.
+pub fn scale_object(object: &Object) -> StatusResult<Object> {
+    let workload = Document::from_json(object.body()).map_err(Status::internal)?;
+    let scale = Document::from_typed(&scale_of(&workload)).map_err(Status::internal)?;
+    let revision = object.revision();
+    stored::unstored(&scale, PREFIX, (revision.0 > 0).then_some(revision))
+}
+
+fn check(scale: &Document, name: &str) -> StatusResult<()> {
+    let replicas: i64 = scale.get_at(&["spec", "replicas"]).unwrap_or_default();
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let path = Path::new("spec").child("replicas");
+    let error = Error::invalid(&path, &replicas, "must be greater than or equal to 0");
+    let gk = gantry_types::GroupKind { group: "autoscaling".into(), kind: "Scale".into() };
+    Err(Status::invalid(&gk, name, vec![error]))
+}
+
+impl Endpoint {
+    /// Sets the replicas of the named workload to those of the scale that `wanted` makes of the present one.
+    /// The answer is the workload; [`scale_object`] makes the scale of it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::update`], and `Invalid` for fewer than no replicas.
+    pub async fn rescale(
+        &self,
+        rq: &mut Request<'_>,
+        wanted: &(dyn Fn(&Document) -> StatusResult<Document> + Send + Sync),
+    ) -> StatusResult<Updated> {
+        let transform = |old: Option<&Document>| -> StatusResult<Wanted> {
+            let mut object = old.cloned().unwrap_or_default();
+            let present = Document::from_typed(&scale_of(&object)).map_err(Status::internal)?;
+            let scale = wanted(&present)?;
+            check(&scale, object.name())?;
+            object.set_at(&["spec", "replicas"], scale.get_at::<i64>(&["spec", "replicas"]).unwrap_or(0));
+            object.set_meta_str("resourceVersion", scale.resource_version());
+            if !scale.uid().is_empty() {
+                object.set_meta_str("uid", scale.uid());
+            }
+            Ok(object.into())
+        };
+        self.update(rq, false, &transform).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_tells_replicas_and_selector() {
+        let object = Document::from_json(
+            br#"{"metadata":{"name":"d"},"spec":{"replicas":3,"selector":{"matchLabels":{"b":"1"},"matchExpressions":[{"key":"a","operator":"In","values":["y","x"]}]}},"status":{"replicas":2}}"#,
+        )
+        .unwrap();
+        let scale = scale_of(&object);
+        assert_eq!(scale.spec.unwrap().replicas, Some(3));
+        let status = scale.status.unwrap();
+        assert_eq!((status.replicas, status.selector.as_deref()), (2, Some("a in (x,y),b=1")));
+    }
+}

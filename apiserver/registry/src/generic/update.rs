@@ -1,0 +1,269 @@
+//! Changing an object: updates, patches, applies and subresources all come through here.
+
+use super::{Current, Endpoint, Request, Written, fields, metadata};
+use crate::admission::{self, Operation};
+use gantry_storage::Expect;
+use gantry_types::field::{Error, Path};
+use gantry_types::gvk::GroupKind;
+use gantry_types::object::Object;
+use gantry_types::{Document, Status, StatusResult};
+
+/// Makes the wanted object from the present one (`None`: it does not exist, and may be created). Called
+/// again when somebody else was faster.
+pub type Transform<'t> = dyn Fn(Option<&Document>) -> StatusResult<Wanted> + Send + Sync + 't;
+
+/// What a transformation wants.
+pub struct Wanted {
+    pub object: Document,
+    /// Whether `managedFields` are settled already (an apply decides them itself).
+    pub fields_settled: bool,
+}
+
+impl From<Document> for Wanted {
+    fn from(object: Document) -> Self {
+        Self { object, fields_settled: false }
+    }
+}
+
+/// What came of an update.
+pub struct Updated {
+    pub object: Object,
+    pub created: bool,
+}
+
+/// More rounds than any honest contention needs.
+const ROUNDS: usize = 64;
+
+enum Step {
+    Unchanged(Object),
+    Write(Document),
+    /// The last finalizer went from an object being deleted.
+    Delete(Document),
+}
+
+impl Endpoint {
+    /// Runs a change against the present object until it is written, refused, or needs none.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, refusals of admission and validation, and the store's failures.
+    pub async fn update(
+        &self,
+        rq: &mut Request<'_>,
+        force_create: bool,
+        transform: &Transform<'_>,
+    ) -> StatusResult<Updated> {
+        let mut current = self.current(rq.namespace, rq.name, false).await?;
+        for _ in 0..ROUNDS {
+            let warned = rq.warnings.len();
+            let outcome = match &current {
+                None => match self.create_by_update(rq, force_create, transform).await {
+                    Ok(Written::Done(object)) => return Ok(Updated { object, created: true }),
+                    Ok(Written::Conflict(now)) => Ok(Some(now)),
+                    Err(error) => Err(error),
+                },
+                Some(present) => match self.step(rq, present, transform).await {
+                    Ok(Step::Unchanged(object)) if present.fresh || self.still(rq, &object).await? => {
+                        return Ok(Updated { object, created: false });
+                    }
+                    Ok(Step::Unchanged(_)) => Ok(None),
+                    Ok(Step::Write(document)) => {
+                        let expect = Expect::Unchanged(present.object.revision().0);
+                        let dry = rq.options.dry_run;
+                        match self.put(rq.namespace, rq.name, &document, expect, dry).await? {
+                            Written::Done(object) => return Ok(Updated { object, created: false }),
+                            Written::Conflict(now) => Ok(Some(now)),
+                        }
+                    }
+                    Ok(Step::Delete(document)) => {
+                        if let Some(object) = self.delete_finalized(rq, present, &document).await? {
+                            return Ok(Updated { object, created: false });
+                        }
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            let stale = current.as_ref().is_some_and(|c| !c.fresh);
+            current = match outcome {
+                Ok(Some(now)) => now.map(|kv| self.read(&kv)).transpose()?,
+                Ok(None) => self.current(rq.namespace, rq.name, true).await?,
+                // A refusal founded on a cached state counts only if the store says the same.
+                Err(error) if stale => {
+                    let fresh = self.current(rq.namespace, rq.name, true).await?;
+                    let was = current.as_ref().map(|c| c.object.revision());
+                    if fresh.as_ref().map(|c| c.object.revision()) == was {
+                        return Err(error);
+                    }
+                    fresh
+                }
+                Err(error) => return Err(error),
+            };
+            rq.warnings.truncate(warned);
+        }
+        Err(Status::stale(&self.kind.group_resource(), rq.name))
+    }
+
+    /// Whether the store still has the cached object a no-op was found against.
+    async fn still(&self, rq: &Request<'_>, object: &Object) -> StatusResult<bool> {
+        let key = self.key(rq.namespace, rq.name);
+        let (found, _) = self.store().get(&key).await.map_err(super::store_status)?;
+        Ok(found.is_some_and(|kv| kv.mod_revision == object.revision().0))
+    }
+
+    async fn create_by_update(
+        &self,
+        rq: &mut Request<'_>,
+        force_create: bool,
+        transform: &Transform<'_>,
+    ) -> StatusResult<Written> {
+        if !force_create && !self.strategy.allow_create_on_update() {
+            return Err(self.not_found(rq.name));
+        }
+        let wanted = transform(None)?;
+        let mut object = wanted.object;
+        let settled = wanted.fields_settled;
+        if object.name().is_empty() {
+            object.set_meta_str("name", rq.name);
+        }
+        let mut object = self.prepare_new(rq, object, settled).await?;
+        self.validate_new(rq, &mut object).await?;
+        self.put(rq.namespace, rq.name, &object, Expect::Absent, rq.options.dry_run).await
+    }
+
+    async fn step(
+        &self,
+        rq: &mut Request<'_>,
+        present: &Current,
+        transform: &Transform<'_>,
+    ) -> StatusResult<Step> {
+        let old = &present.document;
+        let Wanted { mut object, fields_settled } = transform(Some(old))?;
+        self.check_identity(rq, &object, old)?;
+        let revision = present.object.revision().to_string();
+        if object.resource_version().is_empty() && self.strategy.allow_unconditional_update() {
+            object.set_meta_str("resourceVersion", &revision);
+        } else if object.resource_version().is_empty() {
+            let resource = self.kind.group_resource();
+            let gk = GroupKind { group: resource.group, kind: resource.resource };
+            let path = Path::new("metadata").child("resourceVersion");
+            let error = Error::invalid(&path, &0, "must be specified for an update");
+            return Err(Status::invalid(&gk, rq.name, vec![error]));
+        } else if object.resource_version() != revision {
+            return Err(Status::stale(&self.kind.group_resource(), rq.name));
+        }
+        metadata::settle_namespace(&mut object, rq.namespace)?;
+        match old.generation() {
+            0 => _ = object.remove_at(&["metadata", "generation"]),
+            generation => object.set_at(&["metadata", "generation"], generation),
+        }
+        object.set_type(&self.stored.api_version(), self.stored.kind);
+        if object == *old {
+            return Ok(Step::Unchanged(present.object.clone()));
+        }
+        fields::default(self.stored, &mut object);
+        self.admit(rq, &mut object, old).await?;
+        let (mut object, grows) = self.strategy.prepare_update(&rq.context(), object, old)?;
+        if grows == Some(true) {
+            object.set_at(&["metadata", "generation"], old.generation() + 1);
+        }
+        metadata::keep_system(&mut object, old);
+        object.set_type(&self.stored.api_version(), self.stored.kind);
+        if !fields_settled {
+            fields::track_update(self, rq, Some(old), &mut object)?;
+        }
+        self.validate_change(rq, &mut object, old).await?;
+        fields::ignore_timestamps(&mut object, old);
+        if self.finished(&object, old) {
+            return Ok(Step::Delete(object));
+        }
+        Ok(if object == *old { Step::Unchanged(present.object.clone()) } else { Step::Write(object) })
+    }
+
+    /// A UID that was sent must be that of the object.
+    fn check_identity(&self, rq: &Request<'_>, object: &Document, old: &Document) -> StatusResult<()> {
+        let uid = object.uid();
+        if !uid.is_empty() && uid != old.uid() {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+            return Err(Status::conflict(&self.kind.group_resource(), rq.name, why));
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, rq: &mut Request<'_>, object: &mut Document, old: &Document) -> StatusResult<()> {
+        let mut request = admission::Request {
+            operation: Operation::Update,
+            kind: self.kind,
+            subresource: rq.subresource,
+            namespace: rq.namespace,
+            name: rq.name,
+            user: rq.user,
+            object: Some(object),
+            old: Some(old),
+            dry_run: rq.options.dry_run,
+            warnings: &mut rq.warnings,
+        };
+        self.admission().mutate(&mut request).await
+    }
+
+    async fn validate_change(
+        &self,
+        rq: &mut Request<'_>,
+        object: &mut Document,
+        old: &Document,
+    ) -> StatusResult<()> {
+        let mut errors = metadata::validate(object, self.kind.namespaced(), &names_for_updates)?;
+        errors.extend(metadata::validate_update(object, old)?);
+        let (more, warnings) = self.strategy.validate_update(&rq.context(), object, old)?;
+        errors.extend(more);
+        if !errors.is_empty() {
+            return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
+        }
+        rq.warnings.extend(warnings);
+        let request = admission::Request {
+            operation: Operation::Update,
+            kind: self.kind,
+            subresource: rq.subresource,
+            namespace: rq.namespace,
+            name: rq.name,
+            user: rq.user,
+            object: Some(object),
+            old: Some(old),
+            dry_run: rq.options.dry_run,
+            warnings: &mut rq.warnings,
+        };
+        self.admission().validate(&request).await
+    }
+
+    /// Whether an update is what a pending deletion waited for.
+    fn finished(&self, object: &Document, old: &Document) -> bool {
+        let grace: Option<i64> = old.get_at(&["metadata", "deletionGracePeriodSeconds"]);
+        old.deleting()
+            && grace.unwrap_or(0) == 0
+            && object.finalizers().is_empty()
+            && (self.kind.kind != "Namespace" || super::namespace::spec_finalizers(object).is_empty())
+    }
+
+    /// Removes an object whose last finalizer went; the answer is the object as the client left it. `None`:
+    /// it changed meanwhile.
+    async fn delete_finalized(
+        &self,
+        rq: &Request<'_>,
+        present: &Current,
+        document: &Document,
+    ) -> StatusResult<Option<Object>> {
+        let revision = present.object.revision();
+        if !rq.options.dry_run {
+            match self.remove(rq.namespace, rq.name, revision).await? {
+                Ok(_) | Err(None) => {}
+                Err(Some(_)) => return Ok(None),
+            }
+        }
+        super::stored::unstored(document, &self.type_prefix, Some(revision)).map(Some)
+    }
+}
+
+/// Names were judged by the kind's own rule at birth; an update only needs them to fit a path.
+fn names_for_updates(name: &str, prefix: bool) -> Vec<String> {
+    gantry_types::names::name_is_path_segment(name, prefix)
+}

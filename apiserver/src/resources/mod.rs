@@ -1,0 +1,112 @@
+//! Requests for resources: which endpoint, which verb, and the answer in the accepted form.
+
+mod connect;
+mod reads;
+mod review;
+mod subresource;
+mod writes;
+
+use crate::assemble::Server;
+use crate::cx::Cx;
+use crate::http::body::Body;
+use crate::http::request_info::RequestInfo;
+use crate::http::respond::Answer;
+use bytes::Bytes;
+use gantry_registry::generic::Endpoint;
+use gantry_types::scheme::{self, Kind, Storage};
+use gantry_types::{Status, StatusResult};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::sync::Arc;
+
+/// The largest body taken, as upstream.
+pub const BODY_LIMIT: usize = 3 << 20;
+
+/// The answer where a path exists but not for this method.
+pub(crate) fn wrong_method() -> Status {
+    let mut status = Status::failure(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    );
+    status.body_mut().details = Some(gantry_types::status::StatusDetails::default());
+    status
+}
+
+/// Reads a whole body.
+pub(crate) async fn collect(body: Body) -> StatusResult<Bytes> {
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Status::too_large(format!("limit is {BODY_LIMIT}")))
+        }
+        Err(error) => Err(Status::bad_request(format!("error reading the request's body: {error}"))),
+    }
+}
+
+/// The row a path names, when the path has the form its scope asks for.
+fn row(cx: &Cx) -> StatusResult<&'static Kind> {
+    let i = &cx.info;
+    let kind = scheme::find(&i.group, &i.version, &i.resource).ok_or_else(Status::no_such_path)?;
+    let in_namespace = !i.namespace.is_empty() && i.resource != "namespaces";
+    if in_namespace && !kind.namespaced() {
+        return Err(Status::no_such_path());
+    }
+    if kind.namespaced() && !in_namespace {
+        // Across namespaces there are only lists and watches.
+        let named = !i.name.is_empty() && !matches!(i.verb, "list" | "watch" | "deletecollection");
+        if named || !i.subresource.is_empty() {
+            return Err(Status::no_such_path());
+        }
+        if !matches!(i.verb, "list" | "watch") && kind.storage != Storage::Virtual {
+            return Err(wrong_method());
+        }
+    }
+    Ok(kind)
+}
+
+/// The namespace objects of an endpoint are kept under: none for cluster-scoped kinds.
+pub(crate) fn namespace_of<'c>(kind: &Kind, info: &'c RequestInfo) -> &'c str {
+    if kind.namespaced() { &info.namespace } else { "" }
+}
+
+/// Serves one request for a resource.
+pub async fn serve(server: &Arc<Server>, cx: &mut Cx, request: http::Request<Body>) -> StatusResult<Answer> {
+    let kind = row(cx)?;
+    if kind.storage == Storage::Virtual {
+        return review::serve(server, cx, kind, collect(request.into_body()).await?).await;
+    }
+    let endpoint = server
+        .registry
+        .get(kind.group, kind.version, kind.plural)
+        .cloned()
+        .ok_or_else(Status::no_such_path)?;
+    if !cx.info.subresource.is_empty() {
+        return subresource::serve(server, cx, &endpoint, request).await;
+    }
+    if !cx.info.rest.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    if !kind.has_verb(cx.info.verb) {
+        return Err(wrong_method());
+    }
+    match cx.info.verb {
+        "get" => reads::get(cx, &endpoint).await,
+        "list" => reads::list(cx, &endpoint).await,
+        "watch" => reads::watch(server, cx, &endpoint).await,
+        verb => {
+            let body = collect(request.into_body()).await?;
+            write(cx, &endpoint, verb, body).await
+        }
+    }
+}
+
+async fn write(cx: &mut Cx, endpoint: &Arc<Endpoint>, verb: &str, body: Bytes) -> StatusResult<Answer> {
+    match verb {
+        "create" => writes::create(cx, endpoint, &body).await,
+        "update" => writes::update(cx, endpoint, &body).await,
+        "patch" => writes::patch(cx, endpoint, &body).await,
+        "delete" => writes::delete(cx, endpoint, &body).await,
+        "deletecollection" => writes::delete_collection(cx, endpoint, &body).await,
+        _ => Err(wrong_method()),
+    }
+}

@@ -1,0 +1,144 @@
+//! Starting and stopping: the store, the caches, the chain, and what a new cluster begins with.
+
+use crate::assemble::Server;
+use crate::config::{Config, Storage};
+use crate::health::Health;
+use crate::http::inflight::InFlight;
+use crate::kubelet::Backends;
+use crate::metrics::Metrics;
+use crate::published::Published;
+use crate::tls::Tls;
+use crate::{bootstrap, http::serve};
+use anyhow::Context;
+use gantry_auth::authenticate::{Authenticator, FrontProxy};
+use gantry_auth::authorize::Union;
+use gantry_auth::node::NodeAuthorizer;
+use gantry_auth::rbac::Rbac;
+use gantry_auth::token::{Discovery, Issuer, Signer, TokenAuthenticator, VerifyKeys};
+use gantry_pki::verify::ClientVerifier;
+use gantry_registry::generic::{Registry, resource_configs};
+use gantry_registry::kinds::strategy_for;
+use gantry_storage::Store;
+use gantry_storage_embedded::EmbeddedStore;
+use gantry_types::reader::ObjectReader;
+use gantry_watch_cache::{Caches, Settings};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long open requests may go on after the stop signal.
+const DRAIN: Duration = Duration::from_secs(10);
+
+async fn open(storage: &Storage) -> anyhow::Result<Arc<dyn Store>> {
+    match storage {
+        Storage::Embedded { file } => {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot make {}", folder.display()))?;
+            }
+            let file = file.clone();
+            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(file)).await??;
+            Ok(Arc::new(store))
+        }
+        Storage::Etcd { .. } => anyhow::bail!("etcd is not available"),
+    }
+}
+
+fn authenticator(
+    config: &Config,
+    keys: VerifyKeys,
+    reader: Arc<dyn ObjectReader>,
+) -> anyhow::Result<Authenticator> {
+    let accounts = &config.service_accounts;
+    let front_proxy = match &config.request_header {
+        Some(header) => {
+            let mut proxy = FrontProxy::new(ClientVerifier::new(&header.ca)?, header.allowed_names.clone());
+            proxy.user_headers.clone_from(&header.user_headers);
+            proxy.uid_headers.clone_from(&header.uid_headers);
+            proxy.group_headers.clone_from(&header.group_headers);
+            proxy.extra_prefixes.clone_from(&header.extra_prefixes);
+            Some(proxy)
+        }
+        None => None,
+    };
+    let tokens = TokenAuthenticator::new(keys, accounts.issuers.clone(), accounts.audiences.clone(), reader);
+    Ok(Authenticator {
+        client_ca: config.client_ca.as_deref().map(ClientVerifier::new).transpose()?,
+        front_proxy,
+        tokens: Some(Arc::new(tokens)),
+        anonymous: config.anonymous,
+    })
+}
+
+/// Opens the store and puts everything together; the caches load in the background.
+///
+/// # Errors
+/// Where the store, a key or a certificate cannot be used.
+pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
+    let store = open(&config.storage).await?;
+    let caches = Caches::start(store.clone(), Settings::default(), resource_configs(&strategy_for));
+    let reader: Arc<dyn ObjectReader> = caches.clone();
+    let accounts = &config.service_accounts;
+    let verify_keys = || VerifyKeys::from_pem(accounts.keys.iter().map(String::as_str));
+    let issuer = Issuer {
+        signer: Signer::from_pem(&accounts.signing_key).context("--service-account-signing-key-file")?,
+        issuer: accounts.issuers[0].clone(),
+        audiences: accounts.audiences.clone(),
+        max_expiration: i64::try_from(accounts.max_expiration.as_secs()).unwrap_or(0),
+        extend: accounts.extend,
+        reader: reader.clone(),
+    };
+    let jwks = accounts
+        .jwks_uri
+        .clone()
+        .unwrap_or_else(|| format!("https://{}:{}/openid/v1/jwks", config.advertise, config.listen.port()));
+    let tokens = Discovery::new(&issuer.issuer, &jwks, &verify_keys()?);
+    let (rbac, mut rbac_synced) = Rbac::start(&*reader);
+    let (node, mut node_synced) = match config.node_authorizer {
+        true => {
+            let (node, synced) = NodeAuthorizer::start(&*reader);
+            (Some(node), Some(synced))
+        }
+        false => (None, None),
+    };
+    let authorizer = Arc::new(Union::new(node, rbac));
+    let health = Health::default();
+    let registry = Registry::new(store.clone(), caches.clone(), &strategy_for);
+    let server = Arc::new(Server {
+        authenticator: authenticator(&config, verify_keys()?, reader)?,
+        authorizer,
+        issuer,
+        backends: Backends::new(&config.kubelet)?,
+        published: Published::new(tokens),
+        metrics: Metrics::new()?,
+        inflight: InFlight::new(config.max_reads, config.max_writes),
+        tls: Tls::new(&config)?,
+        registry,
+        caches: caches.clone(),
+        health,
+        config,
+    });
+    bootstrap::begin(&server, async move {
+        caches.ready().await;
+        rbac_synced.wait().await;
+        if let Some(node) = &mut node_synced {
+            node.wait().await;
+        }
+    });
+    Ok(server)
+}
+
+/// Serves until `stop`, then drains.
+pub async fn run(server: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
+    tracing::info!(address = %server.config.listen, "Serving securely");
+    let closing = CancellationToken::new();
+    let serving = serve::serve(listener, server.clone(), closing.clone(), DRAIN);
+    let shutdown = async {
+        stop.cancelled().await;
+        server.health.shutting_down.set();
+        tokio::time::sleep(server.config.shutdown_delay).await;
+        closing.cancel();
+    };
+    tokio::join!(serving, shutdown);
+}
