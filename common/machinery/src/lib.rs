@@ -4,6 +4,7 @@ pub mod convert;
 pub mod default;
 pub mod managed;
 pub mod patch;
+pub mod path;
 pub mod protobuf;
 pub mod prune;
 pub mod schema;

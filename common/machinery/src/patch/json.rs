@@ -13,24 +13,33 @@ pub const MAX_COPY: usize = 3 << 20;
 #[derive(Clone, Debug)]
 pub struct Operation(Map<String, Value>);
 
+/// Why a patch does not apply, in the words of upstream's library. The API does not pass them on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ApplyError(String);
+
+impl From<ApplyError> for Status {
+    fn from(_: ApplyError) -> Self {
+        super::unprocessable()
+    }
+}
+
+/// Reads a patch. `validated` says whether fields are validated (`Strict` and `Warn`), which words a
+/// malformed patch differently.
+///
 /// # Errors
 /// 400 where the bytes are no list of objects, 413 where there are too many operations.
-pub fn parse(bytes: &[u8]) -> StatusResult<Vec<Operation>> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-    let wrong = |v: &Value, into: &str| {
-        let what = match v {
-            Value::Object(_) => "object",
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            _ => "bool",
-        };
-        Status::bad_request(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.{into}"))
+pub fn parse(bytes: &[u8], validated: bool) -> StatusResult<Vec<Operation>> {
+    let (prefix, list_type, item_type) = if validated {
+        ("error decoding patch: ", "[]handlers.jsonPatchOp", "handlers.jsonPatchOp")
+    } else {
+        ("", "jsonpatch.Patch", "jsonpatch.Operation")
     };
-    let list = match value {
+    let wrong = |why: String| Status::bad_request(format!("{prefix}{why}"));
+    let list = match super::read(bytes).map_err(wrong)? {
         Value::Array(list) => list,
         Value::Null => Vec::new(),
-        other => return Err(wrong(&other, "Patch")),
+        other => return Err(wrong(super::cannot_unmarshal(&other, list_type))),
     };
     if list.len() > MAX_OPERATIONS {
         let n = list.len();
@@ -42,7 +51,7 @@ pub fn parse(bytes: &[u8]) -> StatusResult<Vec<Operation>> {
         .map(|v| match v {
             Value::Object(map) => Ok(Operation(map)),
             Value::Null => Ok(Operation(Map::new())),
-            other => Err(wrong(&other, "Operation")),
+            other => Err(wrong(super::cannot_unmarshal(&other, item_type))),
         })
         .collect()
 }
@@ -50,16 +59,16 @@ pub fn parse(bytes: &[u8]) -> StatusResult<Vec<Operation>> {
 /// Applies the operations in order, all or none.
 ///
 /// # Errors
-/// 422 where one does not apply, in the words of upstream's library.
-pub fn apply(object: &Document, operations: &[Operation]) -> StatusResult<Document> {
+/// Where one does not apply.
+pub fn apply(object: &Document, operations: &[Operation]) -> Result<Document, ApplyError> {
     let mut root = Value::Object(object.map().clone());
     let mut copied = 0;
     for op in operations {
-        one(&mut root, &op.0, &mut copied).map_err(|e| Status::failure(422, "Invalid", e))?;
+        one(&mut root, &op.0, &mut copied).map_err(ApplyError)?;
     }
     match root {
         Value::Object(map) => Ok(Document::new(map)),
-        _ => Err(Status::failure(422, "Invalid", "the patched object is not a JSON object")),
+        _ => Err(ApplyError("the patched object is not a JSON object".to_owned())),
     }
 }
 
@@ -261,8 +270,9 @@ mod tests {
 
     fn run(object: &str, patch: &str) -> Result<String, String> {
         let object = Document::from_json(object.as_bytes()).unwrap();
-        let patched = parse(patch.as_bytes()).and_then(|ops| apply(&object, &ops));
-        patched.map(|d| String::from_utf8(d.to_json()).unwrap()).map_err(|s| s.message().to_owned())
+        let ops = parse(patch.as_bytes(), true).map_err(|s| s.message().to_owned())?;
+        let patched = apply(&object, &ops).map_err(|e| e.to_string())?;
+        Ok(String::from_utf8(patched.to_json()).unwrap())
     }
 
     #[test]
@@ -312,7 +322,11 @@ mod tests {
             "error in add for path: '/a/5': Unable to access invalid index: 5: invalid index referenced",
         );
         check("{}", r#"[{"op":"nope"}]"#, "Unexpected kind: nope");
-        check("{}", "{}", "json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+        check(
+            "{}",
+            "{}",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        );
         let many = format!("[{}]", vec![r#"{"op":"test"}"#; MAX_OPERATIONS + 1].join(","));
         check(
             "{}",

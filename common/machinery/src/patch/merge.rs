@@ -4,11 +4,19 @@ use super::PatchError;
 use gantry_types::{Document, Status, StatusResult};
 use serde_json::{Map, Value};
 
+/// Reads a patch. `validated` says whether fields are validated (`Strict` and `Warn`), which words a
+/// malformed patch differently.
+///
 /// # Errors
 /// 400 where the bytes are no JSON object.
-pub fn parse(bytes: &[u8]) -> StatusResult<Map<String, Value>> {
-    match serde_json::from_slice(bytes) {
+pub fn parse(bytes: &[u8], validated: bool) -> StatusResult<Map<String, Value>> {
+    match super::read(bytes) {
         Ok(Value::Object(map)) => Ok(map),
+        Ok(other) if validated && !other.is_null() => Err(Status::bad_request(format!(
+            "error decoding patch: {}",
+            super::cannot_unmarshal(&other, "map[string]interface {}")
+        ))),
+        Err(why) if validated => Err(Status::bad_request(format!("error decoding patch: {why}"))),
         _ => Err(Status::bad_request("Invalid JSON Patch")),
     }
 }
@@ -150,7 +158,7 @@ pub(super) mod tests {
     fn merging_follows_the_rfc() {
         let check = |object: &str, patch: &str, want: &str| {
             let mut d = Document::from_json(object.as_bytes()).unwrap();
-            apply(&mut d, parse(patch.as_bytes()).unwrap());
+            apply(&mut d, parse(patch.as_bytes(), true).unwrap());
             assert_eq!(String::from_utf8(d.to_json()).unwrap(), want, "{patch}");
         };
         check(r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#);
@@ -158,7 +166,13 @@ pub(super) mod tests {
         check(r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#);
         check(r#"{"a":[1]}"#, r#"{"a":"x"}"#, r#"{"a":"x"}"#);
         check("{}", r#"{"a":{"b":{"c":null}}}"#, r#"{"a":{"b":{}}}"#);
-        assert_eq!(parse(b"[]").unwrap_err().message(), "Invalid JSON Patch");
+        let err = |text: &[u8], want: &str| assert_eq!(parse(text, true).unwrap_err().message(), want);
+        err(b"null", "Invalid JSON Patch");
+        err(
+            b"[]",
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        );
+        err(b"x", "error decoding patch: invalid character 'x' looking for beginning of value");
     }
 
     proptest! {

@@ -44,10 +44,41 @@ impl From<PatchError> for Status {
             | PatchError::BadRetainKeys
             | PatchError::BadElementOrder
             | PatchError::Unsupported => Status::bad_request(text),
-            PatchError::ListOfLists => Status::failure(422, "Invalid", text),
+            PatchError::ListOfLists => unprocessable(),
             _ => Status::failure(500, "", text),
         }
     }
+}
+
+/// Upstream answers patches that do not apply without saying why.
+fn unprocessable() -> Status {
+    let mut s =
+        Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
+    s.body_mut().details = Some(Default::default());
+    s
+}
+
+/// Reads a patch's JSON; the message is Go's where it is malformed.
+fn read(bytes: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let mut lexer = crate::validate::Lexer::new(bytes);
+        match lexer.skip().and_then(|()| lexer.end()) {
+            Err(go) => go.0,
+            Ok(()) => e.to_string(),
+        }
+    })
+}
+
+/// Go's complaint about a value of the wrong kind.
+fn cannot_unmarshal(v: &Value, into: &str) -> String {
+    let what = match v {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        _ => "bool",
+    };
+    format!("json: cannot unmarshal {what} into Go value of type {into}")
 }
 
 /// A value as Go's `%v` prints a decoded JSON tree: `map[a:1 b:[x y]]`.

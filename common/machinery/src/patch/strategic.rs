@@ -10,7 +10,7 @@ pub use diff::{three_way, two_way};
 use super::lists::{LIST, are_maps, as_map, bad_type, dedup, is_deletion, key_of, no_merge_key, weave};
 use super::{PatchError, go_print};
 use crate::schema::{PatchStrategy, Schema, Shape};
-use gantry_types::Document;
+use gantry_types::{Document, Status, StatusResult};
 use serde_json::{Map, Value};
 
 const PATCH: &str = "$patch";
@@ -18,13 +18,27 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 const SET_ORDER: &str = "$setElementOrder";
 
-type Object = Map<String, Value>;
+/// A JSON object.
+pub type Object = Map<String, Value>;
 
 /// How patches are merged: into an object, or (client side) into another patch.
 #[derive(Clone, Copy)]
 struct Mode {
     /// Directives take effect; otherwise they are kept for whoever applies the patch.
     apply: bool,
+}
+
+/// Reads a patch; `null` is an empty one.
+///
+/// # Errors
+/// 400 where the bytes are no JSON object.
+pub fn parse(bytes: &[u8]) -> StatusResult<Object> {
+    match super::read(bytes) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(Value::Null) => Ok(Object::new()),
+        Ok(other) => Err(Status::bad_request(super::cannot_unmarshal(&other, "map[string]interface {}"))),
+        Err(why) => Err(Status::bad_request(why)),
+    }
 }
 
 /// Applies a patch to an object of the schema's kind.

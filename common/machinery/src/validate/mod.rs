@@ -10,6 +10,7 @@ mod yaml;
 
 pub use body::{Body, FieldValidation, Media, decode_body};
 pub use decode::{DecodeError, Decoded, json};
+pub(crate) use lex::Lexer;
 pub use lex::SyntaxError;
 pub use normalize::normalize;
 pub use yaml::{YamlError, to_json as yaml_to_json};
