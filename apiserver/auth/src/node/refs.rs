@@ -167,18 +167,30 @@ pub struct PodRefs {
 }
 
 impl PodRefs {
-    /// Reads a pod's body.
+    /// Reads what a pod's kubelet may reach from its body: nothing, for a mirror pod, which the kubelet makes
+    /// itself.
     ///
     /// # Errors
     /// Where it is not a pod.
     pub fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
         let pod: Pod = serde_json::from_slice(body)?;
-        let mut refs = Self { node: pod.spec.node_name.clone(), ..Self::default() };
         let annotations = pod.metadata.annotations.as_ref();
-        // A mirror pod is made by the kubelet itself and must not let it reach anything.
         if annotations.is_some_and(|a| a.contains_key("kubernetes.io/config.mirror")) {
-            return Ok(refs);
+            return Ok(Self { node: pod.spec.node_name, ..Self::default() });
         }
+        Ok(Self::collected(pod))
+    }
+
+    /// Reads everything a pod names, mirror pod or not.
+    ///
+    /// # Errors
+    /// Where it is not a pod.
+    pub fn named(body: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self::collected(serde_json::from_slice(body)?))
+    }
+
+    fn collected(pod: Pod) -> Self {
+        let mut refs = Self { node: pod.spec.node_name.clone(), ..Self::default() };
         refs.collect(pod);
         for names in [
             &mut refs.service_accounts,
@@ -191,7 +203,7 @@ impl PodRefs {
             names.sort_unstable();
             names.dedup();
         }
-        Ok(refs)
+        refs
     }
 
     fn collect(&mut self, pod: Pod) {
