@@ -1,0 +1,119 @@
+//! What every controller gets to work with.
+
+use crate::flags::Config;
+use gantry_client::{Client, Informer, Informers, Key, Queue, Recorder};
+use gantry_reconcile::{Barrier, Executor, Reconcile, RunOptions};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The index of dependents by their controller's uid; orphans are under `orphan:<namespace>`.
+pub const BY_CONTROLLER: &str = "controller";
+
+/// Shared by all controllers.
+#[derive(Clone)]
+pub struct Context {
+    pub config: Arc<Config>,
+    pub client: Client,
+    /// Its own connection, for the many metadata watches of the garbage collector.
+    pub watch_client: Client,
+    pub informers: Informers,
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Context {
+    pub fn recorder(&self, component: &str) -> Recorder {
+        Recorder::new(self.client.clone(), component, "")
+    }
+
+    pub fn executor(&self, barrier: Barrier) -> Executor {
+        Executor::new(self.client.clone(), barrier)
+    }
+
+    /// The shared pod informer, with the index every owner uses.
+    pub fn pods(&self) -> Informer<Pod> {
+        let pods = self.informers.of::<Pod>();
+        pods.index(BY_CONTROLLER, |pod| vec![owner_index(&pod.metadata)]);
+        pods
+    }
+
+    /// Runs a controller once every informer has synced, until stop.
+    pub fn run<R: Reconcile>(
+        &self,
+        name: &'static str,
+        workers: usize,
+        controller: R,
+        queue: Queue<Key>,
+        barrier: Barrier,
+    ) {
+        let (informers, stop) = (self.informers.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = informers.synced() => {}
+            }
+            tracing::info!(controller = name, "started");
+            let options = RunOptions { name, workers, barrier };
+            gantry_reconcile::run(Arc::new(controller), queue, options, stop).await;
+        });
+    }
+}
+
+/// The value of [`BY_CONTROLLER`] for an object.
+pub fn owner_index(meta: &kube::api::ObjectMeta) -> String {
+    match gantry_reconcile::ownership::controller_of(meta) {
+        Some(controller) => controller.uid.clone(),
+        None => format!("orphan:{}", meta.namespace.as_deref().unwrap_or("")),
+    }
+}
+
+/// Drops from a cached pod what no controller reads: most of its weight.
+pub fn trim_pod(pod: &mut Pod) {
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    let Some(spec) = &mut pod.spec else { return };
+    spec.volumes = None;
+    spec.affinity = None;
+    spec.topology_spread_constraints = None;
+    spec.image_pull_secrets = None;
+    spec.security_context = None;
+    spec.dns_config = None;
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let ports = container.ports.take();
+        let kept = k8s_openapi::api::core::v1::Container {
+            name: std::mem::take(&mut container.name),
+            restart_policy: container.restart_policy.take(),
+            ports,
+            ..Default::default()
+        };
+        *container = kept;
+    }
+    if let Some(status) = &mut pod.status {
+        for list in [&mut status.container_statuses, &mut status.init_container_statuses] {
+            for entry in list.iter_mut().flatten() {
+                *entry = k8s_openapi::api::core::v1::ContainerStatus {
+                    name: std::mem::take(&mut entry.name),
+                    ready: entry.ready,
+                    restart_count: entry.restart_count,
+                    ..Default::default()
+                };
+            }
+        }
+    }
+}
+
+/// Now, to the second, as Kubernetes' times are kept.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// [`now`] as an API value.
+pub fn time(at: Timestamp) -> Time {
+    Time(at)
+}

@@ -1,0 +1,325 @@
+//! Flags as given, and the configuration they come to.
+
+use clap::{ArgAction, Parser};
+use gantry_client::leader::LeaderConfig;
+use gantry_daemon::logs::LogArgs;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `controller-manager`'s command line; names and defaults are `kube-controller-manager`'s.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "controller-manager",
+    about = "Runs the controllers of a Kubernetes cluster",
+    disable_version_flag = true
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub logs: LogArgs,
+    /// Print version information and quit.
+    #[arg(long)]
+    pub version: bool,
+    /// Path to kubeconfig file with authorization and master location information.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The address of the Kubernetes API server (overrides any value in kubeconfig).
+    #[arg(long)]
+    pub master: Option<String>,
+    /// A list of controllers to enable: '*' enables all on-by-default controllers, 'foo' enables foo, '-foo' disables foo.
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    pub controllers: Vec<String>,
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub leader_elect: bool,
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub leader_elect_lease_duration: Duration,
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub leader_elect_renew_deadline: Duration,
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub leader_elect_retry_period: Duration,
+    #[arg(long, default_value = "leases")]
+    pub leader_elect_resource_lock: String,
+    #[arg(long, default_value = "kube-controller-manager")]
+    pub leader_elect_resource_name: String,
+    #[arg(long, default_value = "kube-system")]
+    pub leader_elect_resource_namespace: String,
+    /// The certificate authority put into every namespace's kube-root-ca.crt.
+    #[arg(long)]
+    pub root_ca_file: Option<PathBuf>,
+    #[arg(long)]
+    pub service_account_private_key_file: Option<PathBuf>,
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub use_service_account_credentials: bool,
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub allocate_node_cidrs: bool,
+    /// CIDR ranges for pods; one per IP family.
+    #[arg(long, value_delimiter = ',')]
+    pub cluster_cidr: Vec<IpNet>,
+    #[arg(long, value_delimiter = ',')]
+    pub service_cluster_ip_range: Vec<IpNet>,
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size: u8,
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size_ipv4: u8,
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size_ipv6: u8,
+    #[arg(long, default_value = "kubernetes")]
+    pub cluster_name: String,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_deployment_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_replicaset_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_service_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 20)]
+    pub concurrent_gc_syncs: usize,
+    #[arg(long, default_value_t = 10)]
+    pub concurrent_namespace_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_serviceaccount_token_syncs: usize,
+    #[arg(long, default_value_t = 1)]
+    pub concurrent_service_syncs: usize,
+    #[arg(long, default_value_t = 100)]
+    pub max_endpoints_per_slice: usize,
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub enable_garbage_collector: bool,
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub node_monitor_period: Duration,
+    #[arg(long, default_value = "50s", value_parser = duration)]
+    pub node_monitor_grace_period: Duration,
+    #[arg(long, default_value = "1m0s", value_parser = duration)]
+    pub node_startup_grace_period: Duration,
+    #[arg(long, default_value_t = 0.1)]
+    pub node_eviction_rate: f64,
+    #[arg(long, default_value_t = 0.01)]
+    pub secondary_node_eviction_rate: f64,
+    #[arg(long, default_value_t = 0.55)]
+    pub unhealthy_zone_threshold: f64,
+    #[arg(long, default_value_t = 50)]
+    pub large_cluster_size_threshold: usize,
+    #[arg(long, default_value_t = 12500)]
+    pub terminated_pod_gc_threshold: i32,
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    #[arg(long, default_value_t = 10257)]
+    pub secure_port: u16,
+    #[arg(long)]
+    pub tls_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub tls_private_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cert_dir: Option<PathBuf>,
+    #[arg(long)]
+    pub client_ca_file: Option<PathBuf>,
+    #[arg(long)]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    #[arg(long)]
+    pub authentication_kubeconfig: Option<PathBuf>,
+    #[arg(long)]
+    pub authorization_kubeconfig: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cloud_provider: Option<String>,
+    #[arg(long)]
+    pub feature_gates: Option<String>,
+    #[arg(long, default_value_t = 20.0)]
+    pub kube_api_qps: f64,
+    #[arg(long, default_value_t = 30)]
+    pub kube_api_burst: i32,
+    #[arg(long, default_value = "12h0m0s", value_parser = duration)]
+    pub min_resync_period: Duration,
+    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub profiling: bool,
+    /// Threads of the runtime; 0 chooses two.
+    #[arg(long, default_value_t = 0)]
+    pub workers: usize,
+}
+
+/// Go's durations: `1h2m3.5s`, `300ms`.
+///
+/// # Errors
+/// Go's words.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("time: invalid duration {text:?}");
+    let mut rest = text;
+    let mut total = 0.0;
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+        let (unit, after) = rest[digits..]
+            .split_at(rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits));
+        total += number
+            * match unit {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return Err(bad()),
+            };
+        rest = after;
+    }
+    Ok(Duration::from_secs_f64(total))
+}
+
+/// Every controller there is, by upstream's names.
+pub const CONTROLLERS: &[&str] = &[
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "endpointslice-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "node-ipam-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "replicaset-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "taint-eviction-controller",
+];
+
+/// Upstream's older names, still accepted.
+const ALIASES: &[(&str, &str)] = &[
+    ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
+    ("deployment", "deployment-controller"),
+    ("endpointslice", "endpointslice-controller"),
+    ("garbagecollector", "garbage-collector-controller"),
+    ("namespace", "namespace-controller"),
+    ("nodeipam", "node-ipam-controller"),
+    ("nodelifecycle", "node-lifecycle-controller"),
+    ("podgc", "pod-garbage-collector-controller"),
+    ("replicaset", "replicaset-controller"),
+    ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
+    ("serviceaccount", "serviceaccount-controller"),
+];
+
+/// Controllers of upstream's that another daemon or a later release carries; naming them is no mistake.
+const ELSEWHERE: &[&str] =
+    &["bootstrap-signer-controller", "token-cleaner-controller", "bootstrapsigner", "tokencleaner"];
+
+/// Where the secure port listens and what it presents.
+#[derive(Clone, Debug)]
+pub struct SecurePort {
+    pub address: IpAddr,
+    /// 0 switches it off.
+    pub port: u16,
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    pub client_ca: Option<PathBuf>,
+    pub auth_kubeconfig: Option<PathBuf>,
+}
+
+/// The resolved configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub args: Args,
+    /// `None` where leader election is off.
+    pub leader: Option<LeaderConfig>,
+    pub port: SecurePort,
+    pub workers: usize,
+}
+
+impl Config {
+    /// Whether a controller is to run: named, or on by default and not named with a minus.
+    pub fn enabled(&self, name: &str) -> bool {
+        let listed = |prefix: &str| {
+            self.args.controllers.iter().any(|c| c.strip_prefix(prefix).is_some_and(|c| canonical(c) == name))
+        };
+        !listed("-") && (listed("") || self.args.controllers.iter().any(|c| c == "*"))
+    }
+
+    /// The prefix length of node ranges, by family.
+    pub fn node_mask(&self, v6: bool) -> u8 {
+        let args = &self.args;
+        let (special, fallback) =
+            if v6 { (args.node_cidr_mask_size_ipv6, 64) } else { (args.node_cidr_mask_size_ipv4, 24) };
+        [special, args.node_cidr_mask_size].into_iter().find(|m| *m != 0).unwrap_or(fallback)
+    }
+}
+
+fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, full)| full)
+}
+
+/// # Errors
+/// What cannot work, in upstream's words.
+pub fn resolve(args: Args) -> anyhow::Result<Config> {
+    for controller in &args.controllers {
+        let name = canonical(controller.strip_prefix('-').unwrap_or(controller));
+        if name != "*" && !CONTROLLERS.contains(&name) && !ELSEWHERE.contains(&name) {
+            anyhow::bail!("{controller:?} is not in the list of known controllers");
+        }
+    }
+    if args.allocate_node_cidrs && args.cluster_cidr.is_empty() {
+        anyhow::bail!("no Cluster CIDR: --cluster-cidr must be set when --allocate-node-cidrs is");
+    }
+    let leader = LeaderConfig {
+        namespace: args.leader_elect_resource_namespace.clone(),
+        name: args.leader_elect_resource_name.clone(),
+        lease_duration: args.leader_elect_lease_duration,
+        renew_deadline: args.leader_elect_renew_deadline,
+        retry_period: args.leader_elect_retry_period,
+        ..LeaderConfig::new("")
+    };
+    if args.leader_elect {
+        leader.validate().map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(
+            args.leader_elect_resource_lock == "leases",
+            "unsupported resource lock {:?}",
+            args.leader_elect_resource_lock
+        );
+    }
+    let port = SecurePort {
+        address: args.bind_address,
+        port: args.secure_port,
+        certificate: args.tls_cert_file.clone().zip(args.tls_private_key_file.clone()),
+        client_ca: args.client_ca_file.clone(),
+        auth_kubeconfig: args.authentication_kubeconfig.clone(),
+    };
+    Ok(Config { leader: args.leader_elect.then_some(leader), port, workers: args.workers, args })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, millis) in
+            [("15s", 15_000), ("1m30s", 90_000), ("300ms", 300), ("1h0m0.5s", 3_600_500), ("0", 0)]
+        {
+            assert_eq!(duration(text).unwrap().as_millis(), millis, "{text}");
+        }
+        for text in ["", "5", "s", "3x"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    fn check(list: &str, name: &str, expected: bool) {
+        let args = Args::parse_from(["controller-manager", &format!("--controllers={list}")]);
+        assert_eq!(resolve(args).unwrap().enabled(name), expected, "{list} {name}");
+    }
+
+    #[test]
+    fn controllers_are_chosen_as_upstream_does() {
+        check("*", "deployment-controller", true);
+        check("*,-deployment-controller", "deployment-controller", false);
+        check("*,-nodeipam", "node-ipam-controller", false);
+        check("deployment", "deployment-controller", true);
+        check("deployment", "replicaset-controller", false);
+        let args = Args::parse_from(["controller-manager", "--controllers=nonsense"]);
+        assert!(resolve(args).is_err());
+    }
+}

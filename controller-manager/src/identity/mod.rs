@@ -1,0 +1,5 @@
+//! Controllers that hand out identities and roles.
+
+pub mod clusterrole_aggregation;
+pub mod root_ca;
+pub mod service_account;

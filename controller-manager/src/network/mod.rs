@@ -1,0 +1,3 @@
+//! Controllers that say where traffic goes.
+
+pub mod endpointslice;

@@ -1,0 +1,4 @@
+//! Controllers that keep pods running.
+
+pub mod deployment;
+pub mod replicaset;
