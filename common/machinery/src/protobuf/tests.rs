@@ -165,6 +165,17 @@ impl Gen {
     }
 }
 
+/// Protobuf does not tell an empty list or map from none.
+fn blur(value: &Value) -> Value {
+    match value {
+        Value::Array(items) if items.is_empty() => Value::Null,
+        Value::Object(map) if map.is_empty() => Value::Null,
+        Value::Array(items) => items.iter().map(blur).collect(),
+        Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), blur(v))).collect::<Map<_, _>>().into(),
+        other => other.clone(),
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
 
@@ -191,6 +202,7 @@ proptest::proptest! {
         proptest::prop_assert_eq!(&normal, &map);
         let pb = encode_envelope(builtin(), &Document::new(map)).unwrap();
         let back = decode_envelope(builtin(), &pb, None).unwrap().into_value();
+        let (back, once) = (blur(&back), blur(&once));
         proptest::prop_assert!(back == once, "{}", first_difference("", &back, &once));
     }
 
