@@ -127,7 +127,8 @@ fn once<'a>(
     let merged = merge(rq.schema, old, applied).map_err(|e| wrong(format!("failed to merge config: {e}")))?;
 
     let reset = Set::of_fields(rq.reset_fields);
-    let set = field_set(rq.schema, applied).recursive_difference(&reset);
+    let mut set = field_set(rq.schema, applied);
+    set.subtract(&reset, true);
     let owner = Owner {
         manager: if rq.manager.is_empty() { "unknown" } else { rq.manager }.into(),
         operation: Operation::Apply,
@@ -155,7 +156,8 @@ fn once<'a>(
     let mut entries = {
         let mut comparison = compare(rq.schema, old, &merged);
         comparison.exclude(&reset);
-        let (entries, conflicts) = displace(old, &merged, &comparison, entries, Some(at), rq);
+        let (changed, removed) = comparison.split();
+        let (entries, conflicts) = displace(old, &merged, (&changed, &removed), entries, Some(at), rq);
         if !force && !conflicts.is_empty() {
             let mut out = Vec::new();
             for (owner, set) in conflicts {
@@ -168,11 +170,10 @@ fn once<'a>(
     let unchanged = old.is_some_and(|o| same_map(o, &merged));
     let own = entries.iter().position(|e| e.owner.operation == Operation::Apply && own_entry(e, rq));
     if let Some(i) = own {
-        let set = entries[i].set.difference(&STRIP);
-        if set.is_empty() {
+        entries[i].set.subtract(&STRIP, false);
+        if entries[i].set.is_empty() {
             entries.remove(i);
         } else {
-            entries[i].replace_set(set);
             // An apply that changes nothing leaves the time of the one before.
             if !unchanged || entries[i].time.is_none() {
                 entries[i].time = Some(Cow::Owned(rfc3339(rq.now)));

@@ -38,20 +38,20 @@ impl Walk<'_> {
         if value.is_null() {
             return;
         }
-        let go = crate::patch::go_print(value);
+        let go = || crate::patch::go_print(value);
         match place.shape() {
             Shape::List(_) => match value {
                 Value::Array(list) => self.list(place, list, path),
-                _ => self.error(path, format!("expected list, got &{{{go}}}")),
+                _ => self.error(path, format!("expected list, got &{{{}}}", go())),
             },
             Shape::Map(_) | Shape::Struct(_) | Shape::AnyObject => {
                 let Value::Object(map) = value else {
-                    return self.error(path, format!("expected map, got &{{{go}}}"));
+                    return self.error(path, format!("expected map, got &{{{}}}", go()));
                 };
                 self.map(place, map, path);
             }
             Shape::Bool if !value.is_boolean() => {
-                self.error(path, format!("expected boolean, got &{{{go}}}"));
+                self.error(path, format!("expected boolean, got &{{{}}}", go()));
             }
             Shape::Int(_) | Shape::Number if !value.is_number() => {
                 self.error(
@@ -60,12 +60,12 @@ impl Walk<'_> {
                 );
             }
             Shape::String | Shape::Bytes if !value.is_string() => {
-                self.error(path, format!("expected string, got &value.valueUnstructured{{Value:{go}}}"));
+                self.error(path, format!("expected string, got &value.valueUnstructured{{Value:{}}}", go()));
             }
             Shape::IntOrString | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration
                 if value.is_array() || value.is_object() =>
             {
-                self.error(path, format!("expected any scalar, got &{{{go}}}"));
+                self.error(path, format!("expected any scalar, got &{{{}}}", go()));
             }
             _ => {}
         }

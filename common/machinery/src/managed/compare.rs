@@ -19,20 +19,21 @@ impl<'a> Comparison<'a> {
         self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
     }
 
-    /// The paths added or modified.
-    pub fn changed(&self) -> Set<'a> {
-        match (self.modified.is_empty(), self.added.is_empty()) {
-            (true, _) => self.added.clone(),
-            (_, true) => self.modified.clone(),
+    /// The paths added or modified, and those removed.
+    pub fn split(self) -> (Set<'a>, Set<'a>) {
+        let changed = match (self.modified.is_empty(), self.added.is_empty()) {
+            (true, _) => self.added,
+            (_, true) => self.modified,
             _ => self.modified.union(&self.added),
-        }
+        };
+        (changed, self.removed)
     }
 
     /// Forgets paths at and below those given.
     pub fn exclude(&mut self, paths: &Set<'_>) {
         if !paths.is_empty() {
             for set in [&mut self.removed, &mut self.modified, &mut self.added] {
-                *set = set.recursive_difference(paths);
+                set.subtract(paths, true);
             }
         }
     }

@@ -230,6 +230,27 @@ impl<'a> Set<'a> {
         out
     }
 
+    /// Takes the paths of another, small set out of this one, and what is below them too where `recursive`.
+    /// Costs by the size of the other.
+    pub fn subtract(&mut self, other: &Set<'_>, recursive: bool) {
+        for m in &other.members {
+            if let Ok(at) = self.members.binary_search_by(|e| e.cmp(m)) {
+                self.members.remove(at);
+            }
+            if recursive && let Ok(at) = self.children.binary_search_by(|(e, _)| e.cmp(m)) {
+                self.children.remove(at);
+            }
+        }
+        for (e, below) in &other.children {
+            if let Ok(at) = self.children.binary_search_by(|(c, _)| c.cmp(e)) {
+                self.children[at].1.subtract(below, recursive);
+                if self.children[at].1.is_empty() {
+                    self.children.remove(at);
+                }
+            }
+        }
+    }
+
     /// Calls with every path, members before what is below them.
     pub fn each(&self, mut f: impl FnMut(&[Element<'a>])) {
         fn walk<'a>(s: &Set<'a>, at: &mut Path<'a>, f: &mut dyn FnMut(&[Element<'a>])) {

@@ -2,7 +2,7 @@
 
 use super::entries::{Entry, Operation, Owner, cap, decode, encode};
 use super::set::Set;
-use super::{Comparison, MAX_UPDATERS, Request, STRIPPED, compare};
+use super::{MAX_UPDATERS, Request, STRIPPED, compare};
 use gantry_types::Document;
 use gantry_types::time::rfc3339;
 use serde_json::{Map, Value};
@@ -62,14 +62,15 @@ fn is_reset(fields: &Value) -> bool {
 /// created). Never fails: entries that cannot be read count as none.
 pub fn update(live: Option<&Document>, new: &mut Document, rq: &Request<'_>) {
     let sent = take(new.map_mut());
-    let from_live = || live.and_then(peek);
-    let chosen: Option<&Value> = match &sent {
-        _ if !rq.subresource.is_empty() => from_live(),
-        Some(fields) if is_reset(fields) => None,
-        Some(fields) if decode(fields).is_ok_and(|e| !e.is_empty()) => Some(fields),
-        _ => from_live(),
+    let live_fields = live.and_then(peek);
+    let entries = match &sent {
+        Some(fields) if rq.subresource.is_empty() => match decode(fields) {
+            _ if is_reset(fields) => Vec::new(),
+            Ok(entries) if !entries.is_empty() => entries,
+            _ => live_fields.and_then(|f| decode(f).ok()).unwrap_or_default(),
+        },
+        _ => live_fields.and_then(|f| decode(f).ok()).unwrap_or_default(),
     };
-    let entries = chosen.and_then(|f| decode(f).ok()).unwrap_or_default();
     // An object nobody's fields were ever tracked of stays so until the first apply.
     if entries.is_empty() && live.is_some_and(|l| !l.uid().is_empty()) {
         return;
@@ -89,8 +90,9 @@ pub(super) fn updated<'a>(
     let mut comparison = compare(rq.schema, old, new);
     let reset = Set::of_fields(rq.reset_fields);
     comparison.exclude(&reset);
-    let (mut entries, _) = displace(old, new, &comparison, entries, None, rq);
-    let own = comparison.changed().recursive_difference(&reset).difference(&STRIP);
+    let (mut own, removed) = comparison.split();
+    let (mut entries, _) = displace(old, new, (&own, &removed), entries, None, rq);
+    own.subtract(&STRIP, false);
     if !own.is_empty() {
         let owner = Owner {
             manager: if rq.manager.is_empty() { "unknown" } else { rq.manager }.into(),
@@ -140,14 +142,13 @@ pub(super) fn reconcile<'a>(
 pub(super) fn displace<'a>(
     old: Option<&Map<String, Value>>,
     new: &Map<String, Value>,
-    comparison: &Comparison<'_>,
+    (changed, removed): (&Set<'_>, &Set<'_>),
     entries: Vec<Entry<'a>>,
     own: Option<usize>,
     rq: &Request<'_>,
 ) -> (Vec<Entry<'a>>, Vec<(Owner<'a>, Set<'a>)>) {
     let nothing = Map::new();
     let reset = Set::of_fields(rq.reset_fields);
-    let changed = comparison.changed();
     let mut conflicts = Vec::new();
     let mut out = Vec::with_capacity(entries.len() + 1);
     for (i, mut entry) in entries.into_iter().enumerate() {
@@ -156,7 +157,7 @@ pub(super) fn displace<'a>(
             continue;
         }
         if entry.owner.api_version == rq.api_version {
-            conflicts.extend(entry.displace(&changed, &comparison.removed));
+            conflicts.extend(entry.displace(changed, removed));
         } else {
             let at = |m: &Map<String, Value>| rq.versions.convert(m, &entry.owner.api_version);
             let (Some((a, schema)), Some((b, _))) = (at(old.unwrap_or(&nothing)), at(new)) else {
@@ -164,7 +165,8 @@ pub(super) fn displace<'a>(
             };
             let mut theirs = compare(schema, Some(&a), &b);
             theirs.exclude(&reset);
-            conflicts.extend(entry.displace(&theirs.changed(), &theirs.removed));
+            let (changed, removed) = theirs.split();
+            conflicts.extend(entry.displace(&changed, &removed));
         }
         if !entry.set.is_empty() {
             out.push(entry);
