@@ -30,7 +30,7 @@ async fn child() {
                 let key = format!("/k/{round}/{w}/{i}");
                 match store.txn(create(key.clone(), 300 + i % 5000)).await {
                     Ok(TxnOutcome::Committed { revision }) => {
-                        writeln!(std::io::stdout(), "ack {key} {revision}").unwrap();
+                        writeln!(std::io::stdout(), "ack {key} {revision}.").unwrap();
                     }
                     other => panic!("{other:?}"),
                 }
@@ -55,46 +55,28 @@ async fn kill_9_loses_nothing_acknowledged() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut seen = 0;
-        let mut note = |line: &str| {
-            let Some((key, revision)) = line.split_once("ack ").and_then(|(_, rest)| rest.split_once(' '))
-            else {
-                return;
-            };
-            let Ok(revision) = revision.parse::<u64>() else { return };
-            assert!(revision > newest, "revision {revision} came again after {newest}");
-            acknowledged.insert(key.to_owned(), revision);
-            seen += 1;
-        };
         for line in lines.by_ref().map_while(Result::ok) {
-            note(&line);
-            if seen_enough(round, acknowledged_in(&line)) {
+            let Some((key, revision)) = acknowledgement(&line) else { continue };
+            assert!(revision > newest, "revision {revision} came again after {newest}");
+            let index: usize = key.rsplit('/').next().unwrap().parse().unwrap();
+            acknowledged.insert(key, revision);
+            if index > 30 + 17 * round {
                 break;
             }
         }
         child.kill().unwrap();
         // What was printed before the end counts too.
-        for line in lines.map_while(Result::ok) {
-            if let Some((key, revision)) = line.split_once("ack ").and_then(|(_, rest)| rest.split_once(' '))
-            {
-                if let Ok(revision) = revision.parse() {
-                    acknowledged.insert(key.to_owned(), revision);
-                }
-            }
-        }
+        acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| acknowledgement(&line)));
         child.wait().unwrap();
         newest = check(&path, &acknowledged).await;
     }
     assert!(acknowledged.len() > 500, "{}", acknowledged.len());
 }
 
-/// The index in a key `/k/<round>/<writer>/<index>` of an acknowledgement.
-fn acknowledged_in(line: &str) -> usize {
-    line.split_whitespace().find_map(|w| w.strip_prefix("/k/")?.rsplit('/').next()?.parse().ok()).unwrap_or(0)
-}
-
-fn seen_enough(round: usize, index: usize) -> bool {
-    index > 30 + 17 * round
+/// The key and revision of a whole line `ack <key> <revision>.`; the last line may be cut short.
+fn acknowledgement(line: &str) -> Option<(String, u64)> {
+    let (key, revision) = line.split_once("ack ")?.1.split_once(' ')?;
+    Some((key.to_owned(), revision.strip_suffix('.')?.parse().ok()?))
 }
 
 async fn check(path: &Path, acknowledged: &HashMap<String, u64>) -> u64 {
@@ -127,7 +109,7 @@ async fn full_child() {
     assert!(store.healthy().await.is_err());
     // Once more, after the pause between two attempts.
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
-    let _ = store.txn(create("/again".into(), 3_000_00)).await;
+    let _ = store.txn(create("/again".into(), 300_000)).await;
     let request = RangeRequest { start: "/k/".into(), end: prefix_end("/k/"), ..RangeRequest::default() };
     let kept = store.range(request).await.map(|r| r.kvs.len());
     println!("full {written} {kept:?}");

@@ -28,7 +28,15 @@ pub struct Cache {
     dispatch: Mutex<Dispatch>,
     /// The revision every cache of the feed has reached.
     pub(crate) position: Arc<watch::Sender<Revision>>,
-    ready: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Loading,
+    Ready,
+    /// The resource is no longer served.
+    Closed,
 }
 
 /// Sizes, for metrics.
@@ -48,14 +56,14 @@ impl Cache {
         store: Arc<dyn Store>,
         position: Arc<watch::Sender<Revision>>,
     ) -> Arc<Self> {
-        let (ready, _) = watch::channel(false);
+        let (phase, _) = watch::channel(Phase::Loading);
         Arc::new(Self {
             config,
             store,
             state: RwLock::default(),
             dispatch: Mutex::default(),
             position,
-            ready,
+            phase,
         })
     }
 
@@ -79,14 +87,19 @@ impl Cache {
             .map_err(|why| Status::internal(format!("unable to decode {}: {why}", kv.key)))
     }
 
-    /// Waits until the first load is done.
+    /// Waits until the first load is done, or the resource is removed.
     pub async fn ready(&self) {
         // The sender lives as long as `self`.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+        let _ = self.phase.subscribe().wait_for(|phase| *phase != Phase::Loading).await;
     }
 
     pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        *self.phase.borrow() == Phase::Ready
+    }
+
+    /// Whether the resource was removed.
+    pub fn is_closed(&self) -> bool {
+        *self.phase.borrow() == Phase::Closed
     }
 
     /// The object as the cache has it now, which may be older than the store. For optimistic writes and for
@@ -154,7 +167,8 @@ impl Cache {
         if self.is_ready() {
             return Ok(());
         }
-        tokio::time::timeout(FRESH_WITHIN, self.ready()).await.map_err(|_| refuse::initializing())
+        tokio::time::timeout(FRESH_WITHIN, self.ready()).await.map_err(|_| refuse::initializing())?;
+        if self.is_closed() { Err(Status::no_such_path()) } else { Ok(()) }
     }
 
     /// The newest revision of the store, reached by this cache.
@@ -315,7 +329,13 @@ impl Cache {
             state.load(&self.config, objects, request.revision);
             self.dispatch.lock().close_all();
         }
-        self.ready.send_replace(true);
+        self.phase.send_if_modified(|phase| {
+            let first = *phase == Phase::Loading;
+            if first {
+                *phase = Phase::Ready;
+            }
+            first
+        });
         Ok(())
     }
 
@@ -325,7 +345,7 @@ impl Cache {
 
     /// Ends all watchers for good.
     pub(crate) fn close(&self) {
-        self.ready.send_replace(false);
+        self.phase.send_replace(Phase::Closed);
         self.dispatch.lock().close_all();
     }
 }

@@ -168,6 +168,9 @@ async fn step(mut at: Subscription) -> Option<(ObjectEvent, Subscription)> {
         at = match at {
             Subscription::Start { cache, again } => {
                 cache.ready().await;
+                if cache.is_closed() {
+                    return None;
+                }
                 let options = WatchOptions {
                     resource_version: "0".into(),
                     send_initial_events: Some(true),

@@ -94,17 +94,20 @@ pub struct Dispatch {
     count: usize,
 }
 
-fn take_from<K: std::hash::Hash + Eq + Clone>(
-    map: &mut HashMap<K, Vec<Arc<Slot>>>,
-    key: &K,
-    slot: &Arc<Slot>,
-) {
-    if let Some(slots) = map.get_mut(key) {
-        slots.retain(|s| !Arc::ptr_eq(s, slot));
-        if slots.is_empty() {
-            map.remove(key);
-        }
+/// Takes a slot out; whether it was there.
+fn take_out(slots: &mut Vec<Arc<Slot>>, slot: &Arc<Slot>) -> bool {
+    let before = slots.len();
+    slots.retain(|s| !Arc::ptr_eq(s, slot));
+    slots.len() < before
+}
+
+fn take_from(map: &mut HashMap<Box<str>, Vec<Arc<Slot>>>, key: &str, slot: &Arc<Slot>) -> bool {
+    let Some(slots) = map.get_mut(key) else { return false };
+    let found = take_out(slots, slot);
+    if slots.is_empty() {
+        map.remove(key);
     }
+    found
 }
 
 impl Dispatch {
@@ -120,26 +123,23 @@ impl Dispatch {
         slots.push(slot);
     }
 
+    /// Takes a watcher out, if it is still there.
     pub fn remove(&mut self, trigger: &Trigger, slot: &Arc<Slot>) {
-        self.count = self.count.saturating_sub(1);
-        match trigger {
-            Trigger::Any => self.any.retain(|s| !Arc::ptr_eq(s, slot)),
+        let found = match trigger {
+            Trigger::Any => take_out(&mut self.any, slot),
             Trigger::Namespace(ns) => take_from(&mut self.namespaces, ns, slot),
             Trigger::Name(name) => take_from(&mut self.names, name, slot),
-            Trigger::Field(f, v) => {
-                if let Some(values) = self.fields.get_mut(f) {
-                    take_from(values, v, slot);
-                }
-            }
+            Trigger::Field(f, v) => self.fields.get_mut(f).is_some_and(|values| take_from(values, v, slot)),
             Trigger::Label(k, v) => {
-                if let Some(values) = self.labels.get_mut(k) {
-                    take_from(values, v, slot);
-                    if values.is_empty() {
-                        self.labels.remove(k);
-                    }
+                let values = self.labels.get_mut(k);
+                let found = values.is_some_and(|values| take_from(values, v, slot));
+                if self.labels.get(k).is_some_and(HashMap::is_empty) {
+                    self.labels.remove(k);
                 }
+                found
             }
-        }
+        };
+        self.count -= usize::from(found);
     }
 
     pub fn len(&self) -> usize {

@@ -106,7 +106,7 @@ impl Feed {
 
     async fn add(&self, cache: &Arc<Cache>) {
         let mut pause = RETRY_FIRST;
-        while !cache.is_ready() {
+        while !cache.is_ready() && !cache.is_closed() {
             match cache.load().await {
                 Ok(()) => return,
                 Err(error) => {

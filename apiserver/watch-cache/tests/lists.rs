@@ -3,8 +3,9 @@
 mod common;
 
 use common::*;
+use futures::StreamExt;
 use gantry_storage::{Expect, Op};
-use gantry_types::reader::ObjectReader;
+use gantry_types::reader::{ObjectEvent, ObjectReader};
 use gantry_watch_cache::{Filter, ListOptions, VersionMatch};
 use std::sync::Arc;
 
@@ -239,7 +240,13 @@ async fn foreign_writes_do_not_hold_up_consistent_reads() {
 #[tokio::test]
 async fn resources_come_and_go() {
     let w = World::new().await;
+    let mut events = w.caches.subscribe(&PODS);
+    assert!(matches!(events.next().await, Some(ObjectEvent::Synced)));
+    let mut watcher = w.watch(Default::default()).await;
     w.caches.remove(&PODS);
+    assert_eq!(next(&mut watcher).await, "end");
+    assert!(events.next().await.is_none());
+    assert_eq!(w.pods.list(&ListOptions::default()).await.unwrap_err().code(), 404);
     w.put("ns/a", "1", "n").await;
     assert!(w.caches.cache(&PODS).is_none());
     let pods = w.caches.add(pods());
