@@ -72,6 +72,26 @@ pub fn event_to_core(mut event: Document) -> Document {
     event
 }
 
+/// The field of the stored core Event that a field selector on `events.k8s.io/v1` means; `None` for fields
+/// that cannot be selected by.
+pub fn event_field(label: &str) -> Option<&'static str> {
+    Some(match label {
+        "reason" => "reason",
+        "regarding.kind" => "involvedObject.kind",
+        "regarding.namespace" => "involvedObject.namespace",
+        "regarding.name" => "involvedObject.name",
+        "regarding.uid" => "involvedObject.uid",
+        "regarding.apiVersion" => "involvedObject.apiVersion",
+        "regarding.resourceVersion" => "involvedObject.resourceVersion",
+        "regarding.fieldPath" => "involvedObject.fieldPath",
+        "reportingController" => "reportingComponent",
+        "type" => "type",
+        "metadata.namespace" => "metadata.namespace",
+        "metadata.name" => "metadata.name",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -385,3 +385,89 @@ fn collect<'a>(schema: Option<Schema<'a>>, value: &'a Value, out: &mut Set<'a>) 
         }
     }
 }
+
+/// `fieldsV1` of a creation, built in one walk: what [`compare`] with nothing finds added or changed, without
+/// the root fields in `skip` and without the paths nobody owns.
+pub(super) fn created<'a>(
+    schema: Schema<'a>,
+    new: &'a Map<String, Value>,
+    skip: &[&str],
+    stripped: &Set<'_>,
+) -> Map<String, Value> {
+    let walk = Walk { typed: std::ptr::eq(schema.arena(), crate::schema::builtin()) };
+    let mut out = Map::new();
+    for (key, v) in new {
+        let e = Element::Field(key);
+        if skip.contains(&key.as_str()) {
+            continue;
+        }
+        let old = Side::Zero.child(key, Some(schema), walk.typed);
+        let Some(mut tree) = walk.tree(below(Some(schema), key), old, v) else { continue };
+        if let Some(inner) = stripped.child(&e) {
+            for m in &inner.members {
+                tree.remove(&printed(m));
+            }
+        }
+        if stripped.has_member(&e) {
+            tree.remove(".");
+            if tree.is_empty() {
+                continue;
+            }
+        }
+        out.insert(printed(&e), Value::Object(tree));
+    }
+    out
+}
+
+fn printed(e: &Element<'_>) -> String {
+    let mut key = String::with_capacity(24);
+    e.write(&mut key);
+    key
+}
+
+impl Walk {
+    /// The subtree of a place that is new or differs from `old`; `None` where nothing does. An empty tree is
+    /// the place itself.
+    fn tree<'a>(
+        &self,
+        schema: Option<Schema<'a>>,
+        old: Side<'a>,
+        new: &'a Value,
+    ) -> Option<Map<String, Value>> {
+        let leaf = || (Self::leaf(old, Side::Is(new)).0.0 != 0).then(Map::new);
+        let mut out = Map::new();
+        match (atom(schema, Some(new)), new) {
+            (Atom::Map(schema), Value::Object(map)) if !map.is_empty() => {
+                for (key, v) in map {
+                    let was = old.child(key, schema, self.typed);
+                    if let Some(tree) = self.tree(below(schema, key), was, v) {
+                        out.insert(printed(&Element::Field(key)), Value::Object(tree));
+                    }
+                }
+            }
+            (Atom::List { keys, items }, Value::Array(list)) if !list.is_empty() => {
+                for v in list {
+                    let Ok(e) = step(keys, items, v) else { continue };
+                    match out.entry(printed(&e)) {
+                        // Items that repeat are owned whole.
+                        serde_json::map::Entry::Occupied(mut slot) => {
+                            slot.insert(Value::Object(Map::new()));
+                        }
+                        serde_json::map::Entry::Vacant(slot) => {
+                            let tree = self.tree(items, Side::Absent, v).unwrap_or_default();
+                            slot.insert(Value::Object(tree));
+                        }
+                    }
+                }
+            }
+            _ => return leaf(),
+        }
+        if old.absent() {
+            if !out.is_empty() {
+                out.insert(".".to_owned(), Value::Object(Map::new()));
+            }
+            return Some(out);
+        }
+        (!out.is_empty()).then_some(out)
+    }
+}

@@ -157,22 +157,32 @@ pub fn encode(mut entries: Vec<Entry<'_>>) -> Value {
         });
     }
     let one = |e: Entry<'_>| {
-        let mut map = Map::new();
-        let mut text = |key: &str, value: Cow<'_, str>| {
-            if !value.is_empty() {
-                map.insert(key.to_owned(), Value::String(value.into_owned()));
-            }
-        };
-        text("manager", e.owner.manager);
-        text("operation", e.owner.operation.name().into());
-        text("apiVersion", e.owner.api_version);
-        text("subresource", e.owner.subresource);
-        text("time", e.time.unwrap_or_default());
-        text("fieldsType", "FieldsV1".into());
-        map.insert("fieldsV1".to_owned(), e.raw.cloned().unwrap_or_else(|| e.set.to_value()));
-        Value::Object(map)
+        let fields = e.raw.cloned().unwrap_or_else(|| e.set.to_value());
+        print(e, fields)
     };
     Value::Array(entries.into_iter().map(one).collect())
+}
+
+/// One entry alone, with its `fieldsV1` already made.
+pub(super) fn encode_one(e: Entry<'_>, fields: Value) -> Value {
+    Value::Array(vec![print(e, fields)])
+}
+
+fn print(e: Entry<'_>, fields: Value) -> Value {
+    let mut map = Map::new();
+    let mut text = |key: &str, value: Cow<'_, str>| {
+        if !value.is_empty() {
+            map.insert(key.to_owned(), Value::String(value.into_owned()));
+        }
+    };
+    text("manager", e.owner.manager);
+    text("operation", e.owner.operation.name().into());
+    text("apiVersion", e.owner.api_version);
+    text("subresource", e.owner.subresource);
+    text("time", e.time.unwrap_or_default());
+    text("fieldsType", "FieldsV1".into());
+    map.insert("fieldsV1".to_owned(), fields);
+    Value::Object(map)
 }
 
 /// Keeps at most so many `Update` entries: the oldest of each version become one, `ancient-changes`.

@@ -42,6 +42,20 @@ fn check_create(created: Document, kind: (&str, &str, &str)) {
     assert_eq!(fields(&new), fields(&created));
 }
 
+/// The short way for creations finds what the long way finds.
+#[test]
+fn both_ways_of_creation_agree() {
+    let dep = fixture(include_str!("testdata/deployment.json"));
+    for key in ["created", "forced", "given", "applied"] {
+        let mut doc = dep(key);
+        doc.remove_at(&["metadata", "managedFields"]);
+        let rq = request(("apps", "v1", "Deployment"), "apps/v1", "m", "2026-11-20T13:54:06Z");
+        let long = encode(super::update::updated(None, doc.map(), Vec::new(), &rq));
+        update(None, &mut doc, &rq);
+        assert_eq!(fields(&doc), long, "{key}");
+    }
+}
+
 #[test]
 fn a_creation_owns_what_upstream_says() {
     let dep = fixture(include_str!("testdata/deployment.json"));

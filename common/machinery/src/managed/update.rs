@@ -1,5 +1,6 @@
 //! Ownership after a plain write.
 
+use super::compare::created;
 use super::entries::{Entry, Operation, Owner, cap, decode, encode};
 use super::set::Set;
 use super::{MAX_UPDATERS, Request, STRIPPED, compare};
@@ -75,8 +76,30 @@ pub fn update(live: Option<&Document>, new: &mut Document, rq: &Request<'_>) {
     if entries.is_empty() && live.is_some_and(|l| !l.uid().is_empty()) {
         return;
     }
-    let fields = encode(updated(live.map(Document::map), new.map(), entries, rq));
+    // Plain creations are most writes: no sets are built for them.
+    let plain = live.is_none() && entries.is_empty() && rq.reset_fields.iter().all(|f| !f.contains('.'));
+    let fields = if plain {
+        let tree = created(rq.schema, new.map(), rq.reset_fields, &STRIP);
+        if tree.is_empty() {
+            return;
+        }
+        let entry =
+            Entry { owner: owner(rq), time: Some(rfc3339(rq.now).into()), set: Set::default(), raw: None };
+        super::entries::encode_one(entry, Value::Object(tree))
+    } else {
+        encode(updated(live.map(Document::map), new.map(), entries, rq))
+    };
     put(new.map_mut(), fields);
+}
+
+/// Who a plain write of this request belongs to.
+fn owner<'a>(rq: &Request<'a>) -> Owner<'a> {
+    Owner {
+        manager: if rq.manager.is_empty() { "unknown" } else { rq.manager }.into(),
+        operation: Operation::Update,
+        api_version: rq.api_version.into(),
+        subresource: rq.subresource.into(),
+    }
 }
 
 /// The entries after a write of `new` over `old`.
@@ -94,12 +117,7 @@ pub(super) fn updated<'a>(
     let (mut entries, _) = displace(old, new, (&own, &removed), entries, None, rq);
     own.subtract(&STRIP, false);
     if !own.is_empty() {
-        let owner = Owner {
-            manager: if rq.manager.is_empty() { "unknown" } else { rq.manager }.into(),
-            operation: Operation::Update,
-            api_version: rq.api_version.into(),
-            subresource: rq.subresource.into(),
-        };
+        let owner = owner(rq);
         let time = Some(Cow::Owned(rfc3339(rq.now)));
         match entries.iter_mut().find(|e| e.owner.same(&owner)) {
             Some(entry) => {
