@@ -201,12 +201,14 @@ async fn one_unreadable_object_stops_nothing() {
     assert_eq!(w.pods.get("ns", "b", "").await.unwrap_err().code(), 500);
     // It can be repaired, and deleted.
     w.put("ns/b", "1", "n").await;
+    assert!(w.pods.get("ns", "b", "").await.unwrap().is_some());
     let (key, at) = w.pods.malformed()[0].clone();
     w.txn(&key, Expect::Unchanged(at), Op::Delete).await;
     assert_eq!(w.names(Filter::default()).await, "ns/a ns/b ns/e");
     assert_eq!(w.pods.stats().malformed, 1);
     // A readable object that becomes unreadable is gone for its watchers.
-    let mut watcher = w.watch(from(w.caches.position(), Filter::default())).await;
+    let now = w.list(ListOptions::default()).await.revision;
+    let mut watcher = w.watch(from(now, Filter::default())).await;
     let at = w.raw("/registry/pods/ns/a", "[]").await;
     assert_eq!(next(&mut watcher).await, format!("DELETED ns/a@{at}"));
     // It is known after a restart too.
