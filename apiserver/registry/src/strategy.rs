@@ -146,25 +146,21 @@ pub trait Strategy: Send + Sync + 'static {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
 }
 
+/// An object as a strategy leaves it, with what is wrong about it and what is worth a `Warning` header.
+#[derive(Debug)]
+pub struct Judged {
+    pub object: Document,
+    pub errors: ErrorList,
+    pub warnings: Vec<String>,
+}
+
 /// A kind's strategy with its type erased, as the pipeline holds it.
 pub trait AnyStrategy: Send + Sync + 'static {
     fn default(&self, object: Document) -> StatusResult<Document>;
-    /// Prepares and defaults; the pipeline fills the system metadata around it.
-    fn prepare_create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Document>;
-    fn validate_create(&self, cx: &Context<'_>, object: &Document) -> StatusResult<(ErrorList, Vec<String>)>;
-    /// Also says whether the generation grows.
-    fn prepare_update(
-        &self,
-        cx: &Context<'_>,
-        object: Document,
-        old: &Document,
-    ) -> StatusResult<(Document, Option<bool>)>;
-    fn validate_update(
-        &self,
-        cx: &Context<'_>,
-        object: &Document,
-        old: &Document,
-    ) -> StatusResult<(ErrorList, Vec<String>)>;
+    /// Prepares, defaults and judges a new object, typed once for all three.
+    fn create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Judged>;
+    /// The same for an object about to replace `old`.
+    fn update(&self, cx: &Context<'_>, object: Document, old: &Document) -> StatusResult<Judged>;
     fn allow_unconditional_update(&self) -> bool;
     fn allow_create_on_update(&self) -> bool;
     fn deletion(&self, object: &Document, requested: Option<i64>) -> StatusResult<Deletion>;
@@ -199,39 +195,30 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
         untyped(&kind)
     }
 
-    fn prepare_create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Document> {
+    fn create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Judged> {
         let mut kind = typed(&object)?;
         self.0.prepare_create(cx, &mut kind);
         self.0.default(&mut kind);
-        untyped(&kind)
+        Ok(Judged {
+            errors: self.0.validate_create(cx, &kind),
+            warnings: self.0.warnings(cx, &kind, None),
+            object: untyped(&kind)?,
+        })
     }
 
-    fn validate_create(&self, cx: &Context<'_>, object: &Document) -> StatusResult<(ErrorList, Vec<String>)> {
-        let kind = typed(object)?;
-        Ok((self.0.validate_create(cx, &kind), self.0.warnings(cx, &kind, None)))
-    }
-
-    fn prepare_update(
-        &self,
-        cx: &Context<'_>,
-        object: Document,
-        old: &Document,
-    ) -> StatusResult<(Document, Option<bool>)> {
+    fn update(&self, cx: &Context<'_>, object: Document, old: &Document) -> StatusResult<Judged> {
         let (mut kind, old) = (typed(&object)?, typed(old)?);
         self.0.prepare_update(cx, &mut kind, &old);
         self.0.default(&mut kind);
-        let grows = if cx.subresource == "status" { None } else { self.0.spec_changed(&kind, &old) };
-        Ok((untyped(&kind)?, grows))
-    }
-
-    fn validate_update(
-        &self,
-        cx: &Context<'_>,
-        object: &Document,
-        old: &Document,
-    ) -> StatusResult<(ErrorList, Vec<String>)> {
-        let (kind, old) = (typed(object)?, typed(old)?);
-        Ok((self.0.validate_update(cx, &kind, &old), self.0.warnings(cx, &kind, Some(&old))))
+        if cx.subresource != "status" && self.0.spec_changed(&kind, &old) == Some(true) {
+            let generation = &mut kind.metadata_mut().generation;
+            *generation = Some(generation.unwrap_or(0) + 1);
+        }
+        Ok(Judged {
+            errors: self.0.validate_update(cx, &kind, &old),
+            warnings: self.0.warnings(cx, &kind, Some(&old)),
+            object: untyped(&kind)?,
+        })
     }
 
     fn allow_unconditional_update(&self) -> bool {

@@ -15,22 +15,23 @@ impl Endpoint {
     /// # Errors
     /// Refusals of admission and validation, `AlreadyExists`, and the store's failures.
     pub async fn create(&self, rq: &mut Request<'_>, object: Document) -> StatusResult<Object> {
-        let mut object = self.prepare_new(rq, object, false).await?;
         let generate = object.meta_str("generateName").to_owned();
         let generated = object.name().is_empty() && !generate.is_empty();
+        let mut object = object;
+        if generated {
+            object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));
+        }
+        let mut object = self.prepare_new(rq, object, false).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            if generated {
-                let name = names::generate_name(&generate, &mut rand::rng());
-                object.set_meta_str("name", &name);
-            }
-            self.validate_new(rq, &mut object).await?;
             let name = object.name().to_owned();
             let written = self.put(rq.namespace, &name, &object, Expect::Absent, rq.options.dry_run).await?;
             match written {
                 Written::Done(object) => return Ok(object),
-                Written::Conflict(_) if generated && attempt < NAME_ATTEMPTS => {}
+                Written::Conflict(_) if generated && attempt < NAME_ATTEMPTS => {
+                    object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));
+                }
                 Written::Conflict(_) if !generate.is_empty() => {
                     return Err(Status::generate_name_conflict(&self.kind.group_resource(), &name));
                 }
@@ -48,8 +49,8 @@ impl Endpoint {
         }
     }
 
-    /// Everything before validation: defaults, system metadata, the strategy, mutating admission, and who
-    /// owns which fields (unless an apply has `fields_settled` that).
+    /// Everything before the store: defaults, system metadata, mutating admission, who owns which fields
+    /// (unless an apply has settled that), the strategy, the rules, validating admission.
     pub(crate) async fn prepare_new(
         &self,
         rq: &mut Request<'_>,
@@ -66,7 +67,7 @@ impl Endpoint {
         }
         metadata::fill_new(&mut object, &time_text(rq.now));
         fields::default(self.stored, &mut object);
-        let mut object = self.strategy.prepare_create(&rq.context(), object)?;
+        let mut object = self.strategy.default(object)?;
         let name = object.name().to_owned();
         let mut request = admission::Request {
             operation: Operation::Create,
@@ -84,22 +85,19 @@ impl Endpoint {
         if !fields_settled {
             fields::track_update(self, rq, None, &mut object)?;
         }
+        // After ownership is settled: what the server sets, nobody owns.
+        let judged = self.strategy.create(&rq.context(), object)?;
+        let (mut object, mut errors) = (judged.object, judged.errors);
         object.set_type(&self.stored.api_version(), self.stored.kind);
-        Ok(object)
-    }
-
-    /// The rules, then validating admission.
-    pub(crate) async fn validate_new(&self, rq: &mut Request<'_>, object: &mut Document) -> StatusResult<()> {
-        let (mut errors, warnings) = self.strategy.validate_create(&rq.context(), object)?;
         if errors.is_empty() {
-            errors = metadata::validate(object, self.kind.namespaced(), &|name, prefix| {
+            errors = metadata::validate(&object, self.kind.namespaced(), &|name, prefix| {
                 self.strategy.validate_name(name, prefix)
             })?;
         }
         if !errors.is_empty() {
             return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
         }
-        rq.warnings.extend(warnings);
+        rq.warnings.extend(judged.warnings);
         let name = object.name().to_owned();
         let request = admission::Request {
             operation: Operation::Create,
@@ -108,11 +106,12 @@ impl Endpoint {
             namespace: rq.namespace,
             name: &name,
             user: rq.user,
-            object: Some(object),
+            object: Some(&mut object),
             old: None,
             dry_run: rq.options.dry_run,
             warnings: &mut rq.warnings,
         };
-        self.admission().validate(&request).await
+        self.admission().validate(&request).await?;
+        Ok(object)
     }
 }

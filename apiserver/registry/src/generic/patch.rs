@@ -3,7 +3,7 @@
 use super::update::{Updated, Wanted};
 use super::{Endpoint, Request, fields};
 use gantry_machinery::schema::{Schema, builtin};
-use gantry_machinery::validate::{Media, decode_body};
+use gantry_machinery::validate::{FieldValidation, Media, decode_body};
 use gantry_machinery::{managed, patch};
 use gantry_types::{Document, GroupVersionKind, Status, StatusResult};
 
@@ -36,17 +36,18 @@ enum Parsed {
 }
 
 impl Parsed {
-    fn read(kind: PatchKind, body: &[u8]) -> StatusResult<Self> {
+    fn read(kind: PatchKind, body: &[u8], validation: FieldValidation) -> StatusResult<Self> {
+        let validated = validation != FieldValidation::Ignore;
         Ok(match kind {
-            PatchKind::Json => Self::Json(patch::json::parse(body)?),
-            PatchKind::Merge => Self::Merge(Document::new(patch::merge::parse(body)?)),
-            _ => Self::Strategic(Document::new(patch::merge::parse(body)?)),
+            PatchKind::Json => Self::Json(patch::json::parse(body, validated)?),
+            PatchKind::Merge => Self::Merge(Document::new(patch::merge::parse(body, validated)?)),
+            _ => Self::Strategic(Document::new(patch::strategic::parse(body)?)),
         })
     }
 
     fn apply(&self, schema: Schema<'_>, object: &Document) -> StatusResult<Document> {
         match self {
-            Self::Json(operations) => patch::json::apply(object, operations),
+            Self::Json(operations) => Ok(patch::json::apply(object, operations)?),
             Self::Merge(patch) => {
                 let mut object = object.clone();
                 patch::merge::apply(&mut object, patch.map().clone());
@@ -75,8 +76,8 @@ impl Endpoint {
         }
         let gvk = self.kind.gvk();
         let schema = schema_of(&gvk)?;
-        let parsed = Parsed::read(kind, body)?;
         let validation = rq.options.field_validation;
+        let parsed = Parsed::read(kind, body, validation)?;
         let warnings = parking_lot::Mutex::new(Vec::new());
         let transform = |old: Option<&Document>| -> StatusResult<Wanted> {
             let old = old.ok_or_else(|| self.not_found(&gvk.kind))?;
@@ -148,7 +149,7 @@ impl Endpoint {
             let scale = decode_body(builtin(), body, Media::Yaml, &gvk, validation)?.document;
             return self.rescale(rq, &|_| Ok(scale.clone())).await;
         }
-        let parsed = Parsed::read(kind, body)?;
+        let parsed = Parsed::read(kind, body, validation)?;
         let wanted = |present: &Document| {
             let mut present = present.clone();
             present.set_type("autoscaling/v1", "Scale");

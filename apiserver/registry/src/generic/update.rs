@@ -3,7 +3,7 @@
 use super::{Current, Endpoint, Request, Written, fields, metadata};
 use crate::admission::{self, Operation};
 use gantry_storage::Expect;
-use gantry_types::field::{Error, Path};
+use gantry_types::field::{Error, ErrorList, Path};
 use gantry_types::gvk::GroupKind;
 use gantry_types::object::Object;
 use gantry_types::{Document, Status, StatusResult};
@@ -125,8 +125,7 @@ impl Endpoint {
         if object.name().is_empty() {
             object.set_meta_str("name", rq.name);
         }
-        let mut object = self.prepare_new(rq, object, settled).await?;
-        self.validate_new(rq, &mut object).await?;
+        let object = self.prepare_new(rq, object, settled).await?;
         self.put(rq.namespace, rq.name, &object, Expect::Absent, rq.options.dry_run).await
     }
 
@@ -161,17 +160,16 @@ impl Endpoint {
             return Ok(Step::Unchanged(present.object.clone()));
         }
         fields::default(self.stored, &mut object);
+        let mut object = self.strategy.default(object)?;
         self.admit(rq, &mut object, old).await?;
-        let (mut object, grows) = self.strategy.prepare_update(&rq.context(), object, old)?;
-        if grows == Some(true) {
-            object.set_at(&["metadata", "generation"], old.generation() + 1);
-        }
-        metadata::keep_system(&mut object, old);
-        object.set_type(&self.stored.api_version(), self.stored.kind);
         if !fields_settled {
             fields::track_update(self, rq, Some(old), &mut object)?;
         }
-        self.validate_change(rq, &mut object, old).await?;
+        metadata::keep_system(&mut object, old);
+        let judged = self.strategy.update(&rq.context(), object, old)?;
+        let mut object = judged.object;
+        object.set_type(&self.stored.api_version(), self.stored.kind);
+        self.validate_change(rq, &mut object, old, judged.errors, judged.warnings).await?;
         fields::ignore_timestamps(&mut object, old);
         if self.finished(&object, old) {
             return Ok(Step::Delete(object));
@@ -211,11 +209,17 @@ impl Endpoint {
         rq: &mut Request<'_>,
         object: &mut Document,
         old: &Document,
+        found: ErrorList,
+        warnings: Vec<String>,
     ) -> StatusResult<()> {
         let mut errors = metadata::validate(object, self.kind.namespaced(), &names_for_updates)?;
         errors.extend(metadata::validate_update(object, old)?);
-        let (more, warnings) = self.strategy.validate_update(&rq.context(), object, old)?;
-        errors.extend(more);
+        for error in found {
+            // Kinds check their metadata again, as upstream's do; one cause is enough.
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
         if !errors.is_empty() {
             return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
         }
