@@ -72,7 +72,9 @@ pub fn apply(
         }
         _ => entries,
     };
-    let mut result = once(old, applied.map(), &entries, rq, force);
+    // Only the tool that applied client-side before gets a second attempt.
+    let spare = (rq.manager == "kubectl" && !force).then(|| entries.clone());
+    let mut result = once(old, applied.map(), entries, rq, force);
     if let Err(Failure::Conflicts(conflicts)) = &mut result
         && rq.manager == "kubectl"
         && let Some(old) = old
@@ -81,7 +83,7 @@ pub fn apply(
         let allowed = allowed_by_last_applied(last.map(), old, rq);
         conflicts.retain(|c| !allowed.has(&c.path));
         if conflicts.is_empty() {
-            result = once(Some(old), applied.map(), &entries, rq, true);
+            result = once(Some(old), applied.map(), spare.unwrap_or_default(), rq, true);
         }
     }
     let (mut object, entries) = match result {
@@ -103,7 +105,7 @@ pub fn apply(
 fn once<'a>(
     old: Option<&'a Map<String, Value>>,
     applied: &'a Map<String, Value>,
-    entries: &[Entry<'a>],
+    entries: Vec<Entry<'a>>,
     rq: &Request<'a>,
     force: bool,
 ) -> Result<(Map<String, Value>, Vec<Entry<'a>>), Failure<'a>> {
@@ -123,7 +125,7 @@ fn once<'a>(
             print_errors(&errors)
         ))));
     }
-    let mut entries = reconcile(old, entries.to_vec(), rq);
+    let mut entries = reconcile(old, entries, rq);
     let merged = merge(rq.schema, old, applied).map_err(|e| wrong(format!("failed to merge config: {e}")))?;
 
     let reset = Set::of_fields(rq.reset_fields);
@@ -136,7 +138,10 @@ fn once<'a>(
         subresource: rq.subresource.into(),
     };
     let at = entries.iter().position(|e| e.owner.same(&owner));
-    let last = at.map(|i| (entries[i].owner.api_version.clone(), entries[i].set.clone()));
+    let last = at.map(|i| {
+        let entry = &mut entries[i];
+        (entry.owner.api_version.clone(), std::mem::take(&mut entry.set), entry.raw)
+    });
     let at = match at {
         Some(i) => {
             entries[i].owner = owner;
@@ -148,8 +153,8 @@ fn once<'a>(
             entries.len() - 1
         }
     };
-    let merged = match last {
-        Some((version, last)) if !last.is_empty() => prune(merged, &version, &last, &entries, at, rq),
+    let merged = match &last {
+        Some((version, last, _)) if !last.is_empty() => prune(merged, version, last, &entries, at, rq),
         _ => merged,
     };
 
@@ -174,6 +179,11 @@ fn once<'a>(
         if entries[i].set.is_empty() {
             entries.remove(i);
         } else {
+            if let Some((_, last, raw)) = last
+                && last == entries[i].set
+            {
+                entries[i].raw = raw;
+            }
             // An apply that changes nothing leaves the time of the one before.
             if !unchanged || entries[i].time.is_none() {
                 entries[i].time = Some(Cow::Owned(rfc3339(rq.now)));
