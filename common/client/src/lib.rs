@@ -18,6 +18,8 @@ pub mod events;
 pub mod informer;
 pub mod key;
 pub mod leader;
+pub mod leader_args;
+pub mod port;
 pub mod queue;
 pub mod store;
 pub mod watch;

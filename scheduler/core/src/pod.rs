@@ -40,6 +40,8 @@ pub struct PodInfo {
     pub nominated: Box<str>,
     pub priority: i32,
     pub never_preempts: bool,
+    /// `metadata.generation`, 0 where absent.
+    pub generation: i64,
     pub created: Timestamp,
     /// When it began to run, for choosing victims.
     pub started: Option<Timestamp>,
@@ -83,6 +85,7 @@ impl PodInfo {
             node: text(&spec.node_name),
             nominated: status.map(|s| text(&s.nominated_node_name)).unwrap_or_default(),
             priority: spec.priority.unwrap_or(0),
+            generation: meta.generation.unwrap_or(0),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             created: meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),

@@ -1,0 +1,93 @@
+//! The daemon on one screen: client, port, lease, informers, the loop.
+
+use crate::config::Config;
+use crate::effects::Effects;
+use crate::metrics::Metrics;
+use crate::state::State;
+use crate::trim;
+use gantry_client::informer::Scope;
+use gantry_client::leader::Elector;
+use gantry_client::{ClientConfig, Informer, Recorder, port};
+use gantry_daemon::ops::Ops;
+use gantry_daemon::version;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Decisions between two looks at the events, so that neither starves.
+const BATCH: usize = 128;
+
+/// Runs until `stop`, or until the lead is lost.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let clients = ClientConfig::from_flags(config.kubeconfig.as_deref(), config.master.as_deref())
+        .await?
+        .user_agent(version::user_agent("kube-scheduler"));
+    let client = clients.build()?;
+    let metrics = Metrics::register()?;
+    port::serve(&config.port, "kube-scheduler", 10259, Ops::new(), client.clone(), stop.clone()).await?;
+
+    let pods: Informer<Pod> = Informer::new(
+        clients.build()?,
+        Scope {
+            field_selector: Some("status.phase!=Succeeded,status.phase!=Failed".into()),
+            ..Scope::default()
+        },
+    );
+    let nodes: Informer<Node> = Informer::new(clients.build()?, Scope::default());
+    pods.transform(trim::pod);
+    nodes.transform(trim::node);
+    let (mut pod_changes, mut node_changes) = (pods.subscribe(), nodes.subscribe());
+    pods.start(&stop);
+    nodes.start(&stop);
+
+    let leading = match &config.leader {
+        None => None,
+        Some(leader) => match Elector::new(client.clone(), leader.clone()).acquire(&stop).await {
+            Some(leading) => Some(leading),
+            None => return Ok(()),
+        },
+    };
+    let lost = leading.as_ref().map(|l| l.lost.clone()).unwrap_or_default();
+    tokio::select! {
+        () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    let (sender, mut bindings) = mpsc::unbounded_channel();
+    let recorder = Recorder::new(client.clone(), "default-scheduler", "");
+    let mut state =
+        State::new(config.profiles, config.backoff, Effects::new(client, recorder, sender), metrics);
+    loop {
+        let now = Timestamp::now();
+        while let Ok(delta) = node_changes.try_recv() {
+            state.node(&delta, now);
+        }
+        while let Ok(delta) = pod_changes.try_recv() {
+            state.pod(&delta, now);
+        }
+        while let Ok(bound) = bindings.try_recv() {
+            state.bound(bound, now);
+        }
+        if (0..BATCH).all(|_| state.try_next(now)) {
+            // More wait; let the writes and watches run in between.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let pause = state.idle(now).map_or(Duration::from_secs(3600), |at| {
+            Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+        });
+        tokio::select! {
+            Some(delta) = node_changes.recv() => state.node(&delta, Timestamp::now()),
+            Some(delta) = pod_changes.recv() => state.pod(&delta, Timestamp::now()),
+            Some(bound) = bindings.recv() => state.bound(bound, Timestamp::now()),
+            () = tokio::time::sleep(pause) => {}
+            () = lost.cancelled() => anyhow::bail!("leaderelection lost"),
+            () = stop.cancelled() => break,
+        }
+    }
+    if let Some(leading) = leading {
+        leading.release().await;
+    }
+    Ok(())
+}
