@@ -193,8 +193,17 @@ fn once<'a>(
     Ok((merged, entries))
 }
 
+/// Whether two objects are the same but for `metadata.managedFields`.
 fn same_map(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|((ak, av), (bk, bv))| ak == bk && super::same_value(av, bv))
+    let same = |(ak, av): (&String, &Value), (bk, bv): (&String, &Value)| match (av, bv) {
+        (Value::Object(x), Value::Object(y)) if ak == "metadata" && bk == "metadata" => {
+            let but = |m| Map::iter(m).filter(|(k, _)| *k != "managedFields");
+            but(x).count() == but(y).count()
+                && but(x).zip(but(y)).all(|(x, y)| x.0 == y.0 && super::same_value(x.1, y.1))
+        }
+        _ => ak == bk && super::same_value(av, bv),
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y))
 }
 
 fn own_entry(e: &Entry<'_>, rq: &Request<'_>) -> bool {

@@ -6,7 +6,7 @@ use super::walk::{Atom, as_list, as_map, atom, below, step};
 use crate::schema::{Name, Schema};
 use serde_json::{Map, Value};
 
-/// The live object with everything the applied one states. Items of keyed lists take the applied order where
+/// The live object with everything the applied one states, without `metadata.managedFields`. Items of keyed lists take the applied order where
 /// it says anything.
 ///
 /// # Errors
@@ -16,7 +16,16 @@ pub fn merge(
     live: Option<&Map<String, Value>>,
     applied: &Map<String, Value>,
 ) -> Result<Map<String, Value>, String> {
-    maps(Some(schema), live, applied)
+    maps(Some(schema), live, applied, Level::Root)
+}
+
+/// How deep the maps being merged are: the metadata of the root loses its `managedFields`, which are about to
+/// be written anew.
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    Root,
+    Metadata,
+    Below,
 }
 
 /// Both maps' entries, merged.
@@ -24,10 +33,16 @@ fn maps(
     schema: Option<Schema<'_>>,
     live: Option<&Map<String, Value>>,
     applied: &Map<String, Value>,
+    level: Level,
 ) -> Result<Map<String, Value>, String> {
     let mut out = Map::new();
     for (key, v) in live.into_iter().flatten() {
         let merged = match applied.get(key) {
+            _ if level == Level::Metadata && key == "managedFields" => None,
+            Some(Value::Object(applied)) if level == Level::Root && key == "metadata" => {
+                let merged = maps(below(schema, key), v.as_object(), applied, Level::Metadata)?;
+                Some(Value::Object(merged))
+            }
             None => Some(v.clone()),
             Some(applied) => node(below(schema, key), Some(v), Some(applied))?,
         };
@@ -66,7 +81,7 @@ fn node(
                 return Ok(keep());
             }
             let out = match a {
-                Some(a) => maps(schema, l, a)?,
+                Some(a) => maps(schema, l, a, Level::Below)?,
                 None => l.cloned().unwrap_or_default(),
             };
             Ok((!out.is_empty()).then_some(Value::Object(out)))
