@@ -13,13 +13,30 @@ use k8s_openapi::api::authorization::v1::{
     SubjectAccessReviewSpec, SubjectAccessReviewStatus, SubjectRulesReviewStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
-fn invalid(kind: &'static str, errors: ErrorList) -> StatusResult<()> {
+/// The 422 of an access review. Upstream names no kind in it.
+fn invalid(errors: ErrorList) -> StatusResult<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&GroupKind { group: "authorization.k8s.io".into(), kind: kind.into() }, "", errors))
+    Err(Status::invalid(&GroupKind { group: "authorization.k8s.io".into(), kind: "".into() }, "", errors))
+}
+
+/// How upstream prints the attributes when they are wrong: by its internal field names.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Printed<'a> {
+    path: &'a str,
+    verb: &'a str,
+}
+
+impl<'a> Printed<'a> {
+    fn of(attributes: &'a NonResourceAttributes) -> Self {
+        let text = |field: &'a Option<String>| field.as_deref().unwrap_or_default();
+        Self { path: text(&attributes.path), verb: text(&attributes.verb) }
+    }
 }
 
 fn check_attributes(
@@ -31,7 +48,7 @@ fn check_attributes(
     match (resource, other) {
         (Some(_), Some(other)) => errors.push(Error::invalid(
             &path.child("nonResourceAttributes"),
-            other,
+            &Printed::of(other),
             "cannot be specified in combination with resourceAttributes",
         )),
         (None, None) => errors.push(Error::invalid(
@@ -195,7 +212,7 @@ pub fn subject_access(
 ) -> StatusResult<SubjectAccessReview> {
     let mut errors = check_spec(&review.spec);
     check_empty(&review.metadata, false, &mut errors);
-    invalid("SubjectAccessReview", errors)?;
+    invalid(errors)?;
     review.status = Some(decide_for(authorizer, review.spec.clone()));
     Ok(review)
 }
@@ -221,11 +238,11 @@ pub fn local_subject_access(
     if let Some(a) = &review.spec.non_resource_attributes {
         errors.push(Error::invalid(
             &Path::new("spec.nonResourceAttributes"),
-            a,
+            &Printed::of(a),
             "disallowed on this kind of request",
         ));
     }
-    invalid("LocalSubjectAccessReview", errors)?;
+    invalid(errors)?;
     review.status = Some(decide_for(authorizer, review.spec.clone()));
     Ok(review)
 }
@@ -243,7 +260,7 @@ pub fn self_subject_access(
     check_attributes(&review.spec.resource_attributes, &review.spec.non_resource_attributes, &mut errors);
     check_selectors(&review.spec.resource_attributes, &mut errors);
     check_empty(&review.metadata, false, &mut errors);
-    invalid("SelfSubjectAccessReview", errors)?;
+    invalid(errors)?;
     let spec = review.spec.clone();
     let asked = attributes(user.clone(), spec.resource_attributes, spec.non_resource_attributes);
     review.status = Some(decide(authorizer, &asked));
@@ -329,4 +346,41 @@ pub fn token(
         },
     });
     Ok(review)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::rbac::v1::PolicyRule;
+
+    struct Nobody;
+
+    impl Authorizer for Nobody {
+        fn authorize(&self, _: &Attributes) -> Decision {
+            Decision::NoOpinion { reason: "no".into() }
+        }
+
+        fn covers(&self, _: &UserInfo, _: &str, _: &[PolicyRule]) -> Result<(), String> {
+            Err(String::new())
+        }
+    }
+
+    #[test]
+    fn unsound_reviews_are_refused_in_upstreams_words() {
+        let check = |json: &str, expected: &str| {
+            let review: SubjectAccessReview = serde_json::from_str(json).unwrap();
+            assert_eq!(subject_access(&Nobody, review).unwrap_err().message(), expected);
+        };
+        check(
+            r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{"name":"x"},"spec":{}}"#,
+            r#".authorization.k8s.io "" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: "": at least one of user or group must be specified, metadata: Invalid value: {"name":"x"}: must be empty]"#,
+        );
+        check(
+            r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"x","resourceAttributes":{"verb":"get","resource":"pods"},"nonResourceAttributes":{"path":"/x","verb":"get"}}}"#,
+            r#".authorization.k8s.io "" is invalid: spec.nonResourceAttributes: Invalid value: {"Path":"/x","Verb":"get"}: cannot be specified in combination with resourceAttributes"#,
+        );
+        let review = r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"x","resourceAttributes":{"verb":"get","resource":"pods"}}}"#;
+        let done = subject_access(&Nobody, serde_json::from_str(review).unwrap()).unwrap().status.unwrap();
+        assert_eq!((done.allowed, done.denied, done.reason.as_deref()), (false, None, Some("no")));
+    }
 }

@@ -5,7 +5,7 @@ use super::{Signer, service_account_user};
 use crate::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
 use gantry_types::field::{Error, Path};
 use gantry_types::reader::ObjectReader;
-use gantry_types::{GroupKind, GroupResource, GroupVersionKind, Object, Status, StatusResult};
+use gantry_types::{GroupKind, GroupResource, Object, Status, StatusResult};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -193,12 +193,8 @@ impl Issuer {
                     object
                 }
                 _ => {
-                    let gvk = GroupVersionKind {
-                        group: group.to_owned().into(),
-                        version: version.to_owned().into(),
-                        kind: kind.clone().into(),
-                    };
-                    return Err(Status::bad_request(format!("cannot bind token to object of type {gvk}")));
+                    let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+                    return Err(Status::bad_request(why));
                 }
             };
             if let Some(uid) = to.uid.as_deref().filter(|uid| !uid.is_empty() && *uid != object.uid()) {
