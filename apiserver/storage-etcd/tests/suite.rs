@@ -22,12 +22,18 @@ fn free_port() -> u16 {
 }
 
 fn start(dir: &Path, client: &str, peer: &str) -> Child {
-    Command::new("etcd")
+    start_with(dir, client, peer, |_| {})
+}
+
+fn start_with(dir: &Path, client: &str, peer: &str, more: impl FnOnce(&mut Command)) -> Child {
+    let mut command = Command::new("etcd");
+    more(&mut command);
+    command
         .args(["--name", "test", "--listen-client-urls", client, "--advertise-client-urls", client])
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--initial-cluster", &format!("test={peer}"), "--log-level", "error"])
         .arg("--data-dir")
-        .arg(dir)
+        .arg(dir.join("data"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -107,4 +113,77 @@ async fn a_watch_ends_with_an_error_when_etcd_goes() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the connection does not come back");
+}
+
+/// A CA, and what it signs for a name: PEM of certificate and key.
+struct Authority {
+    pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    fn sign(&self, name: &str, usage: rcgen::ExtendedKeyUsagePurpose) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+#[tokio::test]
+async fn tls_with_client_certificates() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Authority::new();
+    let (certificate, key) = ca.sign("127.0.0.1", ServerAuth);
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let client = format!("https://127.0.0.1:{}", free_port());
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let args: [(&str, &Path); 3] = [
+        ("--cert-file", &file("cert", &certificate)),
+        ("--key-file", &file("key", &key)),
+        ("--trusted-ca-file", &file("ca", &ca.pem)),
+    ];
+    let process = start_with(dir.path(), &client, &peer, |command| {
+        for (flag, path) in args {
+            command.arg(flag).arg(path);
+        }
+        command.arg("--client-cert-auth");
+    });
+    let server = Server { dir, client, peer, process: Mutex::new(process) };
+    let config = |ca: &Authority, signer: Option<&Authority>| EtcdConfig {
+        servers: vec![server.client.clone()],
+        ca: Some(ca.pem.clone().into_bytes()),
+        identity: signer.map(|s| s.sign("apiserver", ClientAuth)).map(|(c, k)| (c.into(), k.into())),
+        ..EtcdConfig::default()
+    };
+    let works = async |config: EtcdConfig| match EtcdStore::connect(config).await {
+        Ok(store) => store.healthy().await.is_ok(),
+        Err(_) => false,
+    };
+    let mut up = false;
+    for _ in 0..50 {
+        up = works(config(&ca, Some(&ca))).await;
+        if up {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(up, "a client of the CA is let in");
+    let stranger = Authority::new();
+    assert!(!works(config(&ca, None)).await, "no certificate");
+    assert!(!works(config(&ca, Some(&stranger))).await, "a certificate of another CA");
+    assert!(!works(config(&stranger, Some(&ca))).await, "a server of another CA");
 }
