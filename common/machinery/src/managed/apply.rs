@@ -158,11 +158,13 @@ fn once<'a>(
         _ => merged,
     };
 
-    let mut entries = {
+    let unchanged = old.is_some_and(|o| same_map(o, &merged));
+    // Where nothing changes or nobody else owns anything there is nobody to be in conflict with.
+    if !unchanged && entries.len() > 1 {
         let mut comparison = compare(rq.schema, old, &merged);
         comparison.exclude(&reset);
         let (changed, removed) = comparison.split();
-        let (entries, conflicts) = displace(old, &merged, (&changed, &removed), entries, Some(at), rq);
+        let (left, conflicts) = displace(old, &merged, (&changed, &removed), entries, Some(at), rq);
         if !force && !conflicts.is_empty() {
             let mut out = Vec::new();
             for (owner, set) in conflicts {
@@ -170,9 +172,8 @@ fn once<'a>(
             }
             return Err(Failure::Conflicts(out));
         }
-        entries
-    };
-    let unchanged = old.is_some_and(|o| same_map(o, &merged));
+        entries = left;
+    }
     let own = entries.iter().position(|e| e.owner.operation == Operation::Apply && own_entry(e, rq));
     if let Some(i) = own {
         entries[i].set.subtract(&STRIP, false);
