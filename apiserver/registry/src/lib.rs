@@ -7,6 +7,7 @@
 //! Refuses: HTTP, authentication, and any wait that is not on the store.
 
 pub mod admission;
+pub mod alloc;
 pub mod generic;
 pub mod kinds;
 pub mod strategy;

@@ -29,22 +29,31 @@ pub fn on_template(template: &PodTemplateSpec, path: &Path) -> Vec<String> {
     warnings(&spec, &meta, path, true)
 }
 
-const NODE_LABELS: [(&str, &str); 5] = [
-    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
-    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
-    ("beta.kubernetes.io/os", "kubernetes.io/os"),
-    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+const NODE_LABELS: [(&str, &str); 8] = [
+    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
+    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    (
+        "scheduler.alpha.kubernetes.io/preferAvoidPods",
+        "deprecated since v1.22; use Taints and Tolerations instead",
+    ),
+    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
 ];
 
-fn deprecated_label(key: &str) -> Option<String> {
-    let (old, new) = NODE_LABELS.iter().find(|(old, _)| *old == key)?;
-    let since = if old.starts_with("beta.kubernetes.io/os") || old.starts_with("beta.kubernetes.io/arch") {
-        "v1.14"
-    } else {
-        "v1.17"
-    };
-    Some(format!("deprecated since {since}; use \"{new}\" instead"))
+fn deprecated_label(key: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(old, _)| *old == key).map(|(_, message)| *message)
 }
 
 fn warnings(spec: &PodSpec, meta: &ObjectMeta, root: &Path, template: bool) -> Vec<String> {

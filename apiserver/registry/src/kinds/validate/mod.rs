@@ -20,6 +20,7 @@ pub mod projected;
 pub mod resources;
 pub mod security;
 pub mod selector;
+pub mod service;
 pub mod spread;
 pub mod tolerations;
 pub mod volume_plugins;

@@ -1,0 +1,137 @@
+//! The addresses of one service CIDR.
+
+use rand::{Rng, RngExt};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Why an address cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IpRangeError {
+    #[error("provided IP is already allocated")]
+    Allocated,
+    #[error("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}")]
+    OutOfRange { ip: IpAddr, range: String },
+}
+
+/// The addresses of a CIDR but its own (and the IPv4 broadcast address). The first sixteenth, 16 to 256
+/// addresses, is left for those who ask for one by name until the rest is full.
+#[derive(Clone, Debug)]
+pub struct IpRange {
+    network: IpAddr,
+    bits: u8,
+    /// How many addresses may be given out: offsets `1..=size` from the network address.
+    size: u64,
+    /// How many of them come last.
+    reserved: u64,
+    used: BTreeSet<u64>,
+}
+
+impl IpRange {
+    /// `bits` is the prefix length. Of an IPv6 range longer than 64 bits the first 2^63 addresses serve.
+    pub fn new(ip: IpAddr, bits: u8) -> Self {
+        let width: u8 = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.min(width);
+        let host = u32::from(width - bits);
+        let all = 1u64.checked_shl(host.min(63)).unwrap_or(u64::MAX);
+        let size = all.saturating_sub(if ip.is_ipv4() { 2 } else { 1 });
+        let reserved = if all <= 16 { 0 } else { (all / 16).clamp(16, 256) };
+        let network = match ip {
+            IpAddr::V4(a) => {
+                IpAddr::V4(Ipv4Addr::from(u32::from(a) & u32::MAX.checked_shl(host).unwrap_or(0)))
+            }
+            IpAddr::V6(a) => {
+                IpAddr::V6(Ipv6Addr::from(u128::from(a) & u128::MAX.checked_shl(host).unwrap_or(0)))
+            }
+        };
+        Self { network, bits, size, reserved, used: BTreeSet::new() }
+    }
+
+    /// `IPv4` or `IPv6`, as in `ipFamilies`.
+    pub fn family(&self) -> &'static str {
+        if self.network.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+
+    pub fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// The address the `kubernetes` service has.
+    pub fn first(&self) -> IpAddr {
+        self.at(1)
+    }
+
+    fn at(&self, offset: u64) -> IpAddr {
+        match self.network {
+            IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from(u32::from(a).wrapping_add(offset as u32))),
+            IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from(u128::from(a).wrapping_add(u128::from(offset)))),
+        }
+    }
+
+    fn offset(&self, ip: IpAddr) -> Option<u64> {
+        let distance = match (self.network, ip) {
+            (IpAddr::V4(n), IpAddr::V4(a)) => u128::from(u32::from(a).checked_sub(u32::from(n))?),
+            (IpAddr::V6(n), IpAddr::V6(a)) => u128::from(a).checked_sub(u128::from(n))?,
+            _ => return None,
+        };
+        u64::try_from(distance).ok().filter(|d| (1..=self.size).contains(d))
+    }
+
+    /// Whether an address could be taken.
+    ///
+    /// # Errors
+    /// [`IpRangeError`].
+    pub fn check(&self, ip: IpAddr) -> Result<(), IpRangeError> {
+        let range = format!("{}/{}", self.network, self.bits);
+        let offset = self.offset(ip).ok_or(IpRangeError::OutOfRange { ip, range })?;
+        if self.used.contains(&offset) { Err(IpRangeError::Allocated) } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// [`IpRangeError`].
+    pub fn take(&mut self, ip: IpAddr) -> Result<(), IpRangeError> {
+        self.check(ip)?;
+        self.mark(ip);
+        Ok(())
+    }
+
+    /// Takes an address whether or not it is taken.
+    pub fn mark(&mut self, ip: IpAddr) {
+        if let Some(offset) = self.offset(ip) {
+            self.used.insert(offset);
+        }
+    }
+
+    pub fn release(&mut self, ip: IpAddr) {
+        if let Some(offset) = self.offset(ip) {
+            self.used.remove(&offset);
+        }
+    }
+
+    /// A free address at random, of the reserved part only when the rest is full. `None`: all are taken.
+    pub fn take_next(&mut self, rng: &mut impl Rng) -> Option<IpAddr> {
+        let upper = (self.reserved + 1, self.size);
+        let lower = (1, self.reserved.min(self.size));
+        let offset = self.free(upper, rng).or_else(|| self.free(lower, rng))?;
+        self.used.insert(offset);
+        Some(self.at(offset))
+    }
+
+    /// A free offset within the bounds: the first at or after a random one, wrapping around.
+    fn free(&self, (low, high): (u64, u64), rng: &mut impl Rng) -> Option<u64> {
+        if low > high {
+            return None;
+        }
+        let start = rng.random_range(low..=high);
+        let scan = |from: u64, to: u64| {
+            let mut next = from;
+            for used in self.used.range(from..=to) {
+                if *used != next {
+                    break;
+                }
+                next = used.checked_add(1)?;
+            }
+            (next <= to).then_some(next)
+        };
+        scan(start, high).or_else(|| if start > low { scan(low, start - 1) } else { None })
+    }
+}
