@@ -72,11 +72,23 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("endpointslice-controller") {
         network::endpointslice::start(context);
     }
+    if on("node-ipam-controller") && context.config.args.allocate_node_cidrs {
+        network::nodeipam::start(context);
+    }
     if on("namespace-controller") {
         lifecycle::namespace::start(context);
     }
     if on("garbage-collector-controller") && context.config.args.enable_garbage_collector {
         lifecycle::garbage_collector::start(context);
+    }
+    if on("node-lifecycle-controller") {
+        lifecycle::node_lifecycle::start(context);
+    }
+    if on("taint-eviction-controller") {
+        lifecycle::taint_eviction::start(context);
+    }
+    if on("pod-garbage-collector-controller") {
+        lifecycle::pod_gc::start(context);
     }
     if on("serviceaccount-controller") {
         identity::service_account::start(context);

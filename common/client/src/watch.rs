@@ -69,7 +69,7 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
             let started = tokio::time::Instant::now();
             match stream(client, target, sink, &mut from, false).await {
                 Ok(End::Expired) => break,
-                Ok(End::Closed | End::InitialDone) => {
+                Ok(End::Closed | End::InitialDone | End::Refused) => {
                     // A server that hangs up at once is not to be hammered.
                     if started.elapsed() > Duration::from_secs(5) {
                         backoff = Backoff::default();
@@ -112,7 +112,8 @@ async fn full_state(
         match stream(client, target, sink, &mut from, true).await {
             Ok(End::InitialDone) => return Ok(Some(from)),
             // An apiserver on an old etcd accepts the request and then refuses inside the stream.
-            Ok(_) => *streaming = false,
+            Ok(End::Refused) => *streaming = false,
+            Ok(_) => return Ok(None),
             Err(error) if matches!(error.code(), Some(400 | 422)) => *streaming = false,
             Err(error) => return Err(error),
         }
@@ -124,8 +125,9 @@ async fn full_state(
 #[derive(Deserialize)]
 struct Page<'a> {
     metadata: PageMeta<'a>,
-    #[serde(borrow, default = "Vec::new")]
-    items: Vec<&'a RawValue>,
+    /// `null` where there are none, from some servers.
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -147,7 +149,7 @@ async fn list(client: &Client, target: &Target, sink: &mut dyn Sink) -> Result<S
         }
         let text = client.request_text(request(target, &pairs, "PartialObjectMetadataList")?).await?;
         let page: Page<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        for item in &page.items {
+        for item in page.items.iter().flatten() {
             sink.upsert(item);
         }
         if page.metadata.more.is_empty() {
@@ -167,6 +169,8 @@ fn progress(sink: &mut dyn Sink, revision: &str) {
 
 enum End {
     InitialDone,
+    /// The server does not stream lists (its store cannot tell how far it is).
+    Refused,
     Expired,
     Closed,
 }
@@ -251,6 +255,10 @@ async fn stream(
             "ERROR" => {
                 let failure: Failure =
                     serde_json::from_str(line.object.get()).map_err(kube::Error::SerdeError)?;
+                if initial && failure.code != 410 {
+                    tracing::debug!(path = target.path, failure.message, "falling back to a list");
+                    return Ok(End::Refused);
+                }
                 if failure.code != 410 {
                     tracing::warn!(
                         path = target.path,

@@ -1,3 +1,4 @@
 //! Controllers that say where traffic goes.
 
 pub mod endpointslice;
+pub mod nodeipam;
