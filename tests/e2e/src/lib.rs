@@ -1,1 +1,139 @@
-//! End-to-end tests on a real cluster.
+//! Helpers for end-to-end tests: the cluster under test, its command line clients, and waiting on conditions.
+//!
+//! Owns nothing: `tests/e2e/run` brings the cluster up and takes it down. Refuses: sleeping for a fixed time
+//! where a condition can be waited for.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The cluster under test.
+pub struct Cluster {
+    pub kubeconfig: PathBuf,
+    /// The cluster's directory (`--dir` of `deploy/up`).
+    pub dir: PathBuf,
+    pub kctl: PathBuf,
+    pub repo: PathBuf,
+}
+
+impl Cluster {
+    /// Reads where the cluster is from `GANTRY_E2E_DIR`.
+    ///
+    /// # Panics
+    /// Where the variable is missing: the tests were not started through `tests/e2e/run`.
+    pub fn get() -> Self {
+        let dir =
+            PathBuf::from(std::env::var_os("GANTRY_E2E_DIR").expect("start these tests with tests/e2e/run"));
+        let repo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+        Self { kubeconfig: dir.join("admin.kubeconfig"), kctl: repo.join("target/release/kctl"), dir, repo }
+    }
+
+    /// Stock kubectls on this machine, oldest first; may be none.
+    pub fn kubectls(&self) -> Vec<PathBuf> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut found: Vec<PathBuf> =
+            path.split(':').map(|d| PathBuf::from(d).join("kubectl")).filter(|p| p.exists()).collect();
+        if let Some(real) = found.first().and_then(|p| p.canonicalize().ok())
+            && let Some(dir) = real.parent()
+            && let Ok(entries) = std::fs::read_dir(dir)
+        {
+            found.extend(
+                entries
+                    .flatten()
+                    .map(|e| e.path())
+                    .filter(|p| p.display().to_string().contains("kubectl.1.")),
+            );
+        }
+        found.truncate(8);
+        found
+    }
+
+    pub fn run(&self, program: &PathBuf, args: &[&str], input: Option<&str>) -> Output {
+        use std::io::Write;
+        let mut child = Command::new(program)
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .current_dir(&self.repo)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
+        if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
+            pipe.write_all(text.as_bytes()).expect("the client reads its input");
+        }
+        child.wait_with_output().expect("the client ends")
+    }
+
+    /// Runs kctl; its standard output.
+    ///
+    /// # Panics
+    /// Where it fails, with what it said.
+    pub fn kctl(&self, args: &[&str]) -> String {
+        self.kctl_with(args, None)
+    }
+
+    pub fn kctl_with(&self, args: &[&str], input: Option<&str>) -> String {
+        let out = self.run(&self.kctl, args, input);
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "kctl {args:?}: {text}{}", String::from_utf8_lossy(&out.stderr));
+        text
+    }
+
+    /// Runs kctl whatever comes of it: success, and all it printed.
+    pub fn try_kctl(&self, args: &[&str]) -> (bool, String) {
+        let out = self.run(&self.kctl, args, None);
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        (out.status.success(), text)
+    }
+
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let text = self.kctl(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&text).expect("kctl prints JSON")
+    }
+
+    /// A namespace of the test's own, gone when the value is dropped.
+    pub fn namespace(&self, name: &str) -> Namespace<'_> {
+        let _ = self.try_kctl(&["delete", "namespace", name, "--wait=true", "--timeout=60s"]);
+        self.kctl(&["create", "namespace", name]);
+        wait_for("the namespace's service account", Duration::from_secs(10), || {
+            self.try_kctl(&["-n", name, "get", "serviceaccount", "default"]).0
+        });
+        Namespace { cluster: self, name: name.to_owned() }
+    }
+}
+
+pub struct Namespace<'a> {
+    cluster: &'a Cluster,
+    pub name: String,
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        let _ = self.cluster.try_kctl(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within `limit`.
+pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// One HTTP GET with curl; status and body, `None` where there is no answer within two seconds.
+pub fn http(url: &str) -> Option<(u16, String)> {
+    let out = Command::new("curl").args(["-s", "-m", "2", "-w", "\n%{http_code}", url]).output().ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let (body, code) = text.rsplit_once('\n')?;
+    match code.parse() {
+        Ok(0) | Err(_) => None,
+        Ok(code) => Some((code, body.to_owned())),
+    }
+}
