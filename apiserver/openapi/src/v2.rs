@@ -8,8 +8,15 @@ use gantry_machinery::schema::builtin;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// The media type of the protobuf form.
-pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type the protobuf form is served as.
+pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Whether a media range of an `Accept` header asks for protobuf. Clients mostly use the older spelling with an
+/// at sign, which is not a media type parsers take in an answer.
+pub fn accepts_protobuf(media_range: &str) -> bool {
+    let essence = media_range.split(';').next().unwrap_or_default().trim();
+    essence == PROTOBUF || essence == "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+}
 
 /// `/openapi/v2` of the given groups as JSON. `custom` holds definitions of custom resources in OpenAPI v2.
 pub fn json(groups: &[Group], custom: &Map<String, Value>) -> Document {

@@ -6,6 +6,7 @@ use crate::{Document, Style, schemas};
 use gantry_machinery::schema::{Schemas, builtin};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// The key of a group version in the index: `api/v1`, `apis/apps/v1`.
 pub fn key(group: &str, version: &str) -> String {
@@ -32,6 +33,13 @@ fn to_document(value: &Value) -> Document {
 pub fn etags(groups: &[Group]) -> BTreeMap<String, String> {
     let each = groups.iter().flat_map(|g| g.versions.iter().map(move |v| (g, v)));
     each.map(|(g, v)| (key(&g.name, &v.name), document(&g.name, v).etag)).collect()
+}
+
+/// The entity tags of what the scheme serves, computed once.
+pub fn builtin_etags() -> &'static BTreeMap<String, String> {
+    static ETAGS: LazyLock<BTreeMap<String, String>> =
+        LazyLock::new(|| etags(&crate::discovery::builtin_groups()));
+    &ETAGS
 }
 
 /// `/openapi/v3/apis/<group>/<version>` of built-in kinds.

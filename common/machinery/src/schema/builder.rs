@@ -43,14 +43,19 @@ impl Builder {
 
     /// Whether Go writes the field even when nothing was said about it.
     fn is_filled(&self, field: &Field) -> bool {
-        let is_go_struct = match self.out.node(field.node).shape {
-            Shape::Bool | Shape::Int(_) | Shape::Number | Shape::String | Shape::Bytes => false,
-            Shape::List(_) | Shape::Map(_) => false,
-            _ => true,
-        };
+        let plain = matches!(
+            self.out.node(field.node).shape,
+            Shape::Bool
+                | Shape::Int(_)
+                | Shape::Number
+                | Shape::String
+                | Shape::Bytes
+                | Shape::List(_)
+                | Shape::Map(_)
+        );
         match field.omit {
             Omit::Never => true,
-            Omit::Empty => !field.pointer && is_go_struct,
+            Omit::Empty => !field.pointer && !plain,
             Omit::Zero => false,
         }
     }

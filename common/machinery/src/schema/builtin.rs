@@ -38,9 +38,11 @@ impl Loader {
         while let Some(head) = lines.next() {
             let (reference, flags) = head.strip_prefix("= ")?.split_once(' ').unwrap_or((&head[2..], ""));
             let id = self.reference(reference);
-            let mut def = Struct::default();
-            def.kinds = flags.split(' ').filter_map(|f| kind(f.strip_prefix("kind=")?)).collect();
-            def.atomic = flags.split(' ').any(|f| f == "atomic");
+            let mut def = Struct {
+                kinds: flags.split(' ').filter_map(|f| kind(f.strip_prefix("kind=")?)).collect(),
+                atomic: flags.split(' ').any(|f| f == "atomic"),
+                ..Struct::default()
+            };
             if let Some((_, json)) = flags.split_once("unions=") {
                 def.unions = Some(serde_json::from_str(json).ok()?);
             }

@@ -186,10 +186,9 @@ impl<'s> Decoder<'_, 's> {
             if self.collect && out.contains_key(&*key) {
                 self.problem("duplicate", &key);
             }
-            let key = key.into_owned();
-            self.path.push(Segment::Key(if self.collect { key.clone() } else { String::new() }));
+            self.path.push(Segment::Key(key.into_owned()));
             let value = self.value(values)?;
-            self.path.pop();
+            let Some(Segment::Key(key)) = self.path.pop() else { continue };
             out.insert(key, value.unwrap_or_else(|| zero_entry(values)));
         }
         Ok(Value::Object(out))

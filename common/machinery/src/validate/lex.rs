@@ -204,14 +204,14 @@ impl<'a> Lexer<'a> {
         }
         if self.bytes.get(self.pos) == Some(&b'.') {
             self.pos += 1;
-            self.digits("after decimal point in numeric literal")?;
+            self.digits("in numeric literal")?;
         }
         if let Some(b'e' | b'E') = self.bytes.get(self.pos) {
             self.pos += 1;
             if let Some(b'+' | b'-') = self.bytes.get(self.pos) {
                 self.pos += 1;
             }
-            self.digits("in exponent of numeric literal")?;
+            self.digits("in numeric literal")?;
         }
         // Digits, signs, dots and exponents are ASCII.
         Ok(std::str::from_utf8(self.since(start)).unwrap_or_default())
@@ -230,7 +230,7 @@ impl<'a> Lexer<'a> {
                 }
                 Some(b'\\') => return self.escaped(start),
                 Some(c) if *c >= 0x20 => self.pos += 1,
-                _ => return self.invalid("in string literal"),
+                _ => return self.invalid("in string"),
             }
         }
     }
@@ -262,7 +262,7 @@ impl<'a> Lexer<'a> {
                         Some(b'r') => b'\r',
                         Some(b't') => b'\t',
                         Some(c @ (b'"' | b'\\' | b'/')) => *c,
-                        _ => return self.invalid("in string escape code"),
+                        _ => return self.bad_escape(2),
                     };
                     out.push(c);
                     self.pos += 1;
@@ -271,7 +271,7 @@ impl<'a> Lexer<'a> {
                     out.push(*c);
                     self.pos += 1;
                 }
-                _ => return self.invalid("in string literal"),
+                _ => return self.invalid("in string"),
             }
         }
     }
@@ -292,13 +292,26 @@ impl<'a> Lexer<'a> {
         Ok(char::from_u32(first).unwrap_or('\u{fffd}'))
     }
 
+    /// An escape, `len` bytes long, that means nothing.
+    fn bad_escape<T>(&self, len: usize) -> Result<T> {
+        let rest = &self.bytes[..];
+        let start = rest[..self.pos.min(rest.len())].iter().rposition(|b| *b == b'\\').unwrap_or_default();
+        match rest.get(start..start + len) {
+            Some(escape) => {
+                let text = String::from_utf8_lossy(escape);
+                Err(SyntaxError(format!("invalid escape sequence `{text}` in string")))
+            }
+            None => Err(SyntaxError("unexpected end of JSON input".into())),
+        }
+    }
+
     fn hex(&mut self) -> Result<u32> {
         self.pos += 1;
         let mut out = 0;
         for _ in 0..4 {
             match self.bytes.get(self.pos).and_then(|c| char::from(*c).to_digit(16)) {
                 Some(d) => out = out * 16 + d,
-                None => return self.invalid("in \\u hexadecimal character escape"),
+                None => return self.bad_escape(6),
             }
             self.pos += 1;
         }

@@ -65,10 +65,6 @@ pub fn duration(text: &str) -> Result<Value, String> {
 /// # Errors
 /// In upstream's words.
 pub fn quantity(text: &str) -> Result<Value, String> {
-    if text.is_empty() {
-        // Upstream takes the empty string for zero.
-        return Ok("0".into());
-    }
     text.parse::<Quantity>().map(|q| q.to_string().into()).map_err(|e| e.to_string())
 }
 
@@ -94,8 +90,8 @@ pub fn base64(text: &str) -> Result<Value, String> {
             match tail.iter().position(|(_, c)| *c != b'=') {
                 None if tail.len() < want => fail(text.len()),
                 None if tail.len() > want => fail(tail[want].0),
-                Some(p) => fail(tail[p].0),
-                None => fail(*at),
+                Some(p) if p >= want => fail(tail[want].0),
+                _ => fail(*at),
             }
         }
         Some((_, (at, _))) => fail(*at),
@@ -139,6 +135,11 @@ mod tests {
         );
         no(base64("&&"), "illegal base64 data at input byte 0");
         no(base64("YQ="), "illegal base64 data at input byte 3");
+        no(base64("YQ=a"), "illegal base64 data at input byte 2");
+        no(
+            quantity(""),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        );
         no(base64("YQ"), "illegal base64 data at input byte 0");
     }
 }

@@ -22,6 +22,28 @@ pub fn to_json(text: &[u8]) -> Result<(Vec<u8>, Vec<String>), YamlError> {
     Ok((serde_json::to_vec(&value).unwrap_or_default(), reader.repeats))
 }
 
+/// What our parser says and upstream's says instead; `true` where upstream counts lines from the one before.
+const WORDS: &[(&str, &str, bool)] = &[
+    ("tabs disallowed", "found character that cannot start any token", false),
+    ("unexpected character", "found character that cannot start any token", false),
+    ("did not find expected key", "did not find expected key", true),
+    ("unclosed bracket '['", "did not find expected ',' or ']'", false),
+    ("unclosed bracket '{'", "did not find expected ',' or '}'", false),
+    ("unclosed quote", "found unexpected end of stream", false),
+    ("found unknown anchor", "unknown anchor referenced", false),
+];
+
+/// An error as upstream's parser words it, where it has other words; it names no first line.
+fn upstream_words(line: usize, info: &str) -> YamlError {
+    let found = WORDS.iter().find(|(ours, _, _)| info.contains(ours));
+    let (words, line) = match found {
+        Some((_, words, true)) => (*words, line.saturating_sub(1)),
+        Some((_, words, false)) => (*words, line),
+        None => (info, line),
+    };
+    YamlError(if line > 1 { format!("line {line}: {words}") } else { words.to_owned() })
+}
+
 /// Aliases may not blow a small text up into more nodes than this.
 const MAX_NODES: usize = 1_000_000;
 
@@ -37,7 +59,7 @@ impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), YamlError> {
         match self.parser.next() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(e)) => Err(YamlError(format!("line {}: {}", e.marker().line(), e.info()))),
+            Some(Err(e)) => Err(upstream_words(e.marker().line(), &e.info())),
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
