@@ -17,8 +17,6 @@ const BATCH_BYTES: usize = 8 << 20;
 pub const REQUEST_BYTES: usize = 1_572_864;
 /// Expired keys go together, this often at most.
 const SWEEP_EVERY: u64 = 15;
-/// As upstream's `--etcd-compaction-interval`: history is kept between one and two of these.
-const COMPACT_EVERY: Duration = Duration::from_secs(300);
 /// Records removed in one transaction of a compaction, so that writes get in between.
 const FORGET: usize = 2_000;
 /// After a failed write, the next is tried no sooner.
@@ -37,6 +35,8 @@ pub struct Committer {
     /// (second, key, revision) of keys that expire.
     expiring: BTreeSet<(u64, String, Revision)>,
     swept: u64,
+    /// History is kept between one and two of these.
+    compact_every: Duration,
     compact_at: Instant,
     compact_to: Revision,
     /// When a write last failed, until one succeeds.
@@ -60,6 +60,7 @@ impl Committer {
         shared: Arc<Shared>,
         requests: Receiver<Request>,
         expiring: BTreeSet<(u64, String, Revision)>,
+        compact_every: Duration,
     ) -> Self {
         let revision = *shared.published.borrow();
         Self {
@@ -68,7 +69,8 @@ impl Committer {
             revision,
             expiring,
             swept: 0,
-            compact_at: Instant::now() + COMPACT_EVERY,
+            compact_every,
+            compact_at: Instant::now() + compact_every,
             compact_to: revision,
             failed: None,
             stuck: false,
@@ -96,7 +98,7 @@ impl Committer {
     /// Forgets what was history already at the last call.
     fn compact_some(&mut self) {
         let to = std::mem::replace(&mut self.compact_to, *self.shared.published.borrow());
-        self.compact_at = Instant::now() + COMPACT_EVERY;
+        self.compact_at = Instant::now() + self.compact_every;
         if to > self.shared.index.read().compacted
             && let Err(error) = self.compact(to)
         {

@@ -27,8 +27,11 @@ use shared::Shared;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+/// As upstream's `--etcd-compaction-interval`.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
 /// Ranges of more values than this are read off the async threads.
 const INLINE: usize = 64;
 
@@ -49,9 +52,17 @@ impl EmbeddedStore {
     /// # Errors
     /// [`StoreError::Failed`] when the file is damaged, in use by another process, or cannot be written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, COMPACT_EVERY)
+    }
+
+    /// [`EmbeddedStore::open`] with another compaction interval: history is kept between one and two of these.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_with(path: impl AsRef<Path>, compact_every: Duration) -> Result<Self> {
         let (shared, newest) = Shared::open(path.as_ref().to_owned())?;
         let (requests, inbox) = mpsc::channel();
-        let committer = Committer::new(shared.clone(), inbox, commit::expiring_of(newest));
+        let committer = Committer::new(shared.clone(), inbox, commit::expiring_of(newest), compact_every);
         let committer = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())

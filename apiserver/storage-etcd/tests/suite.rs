@@ -1,7 +1,7 @@
 //! The common suite on a real etcd.
 
 use async_trait::async_trait;
-use gantry_storage::{Store, suite};
+use gantry_storage::{Expect, Op, RangeRequest, Store, StoreError, Txn, TxnOutcome, suite};
 use gantry_storage_etcd::{EtcdConfig, EtcdStore};
 use std::net::TcpListener;
 use std::path::Path;
@@ -186,4 +186,35 @@ async fn tls_with_client_certificates() {
     assert!(!works(config(&ca, None)).await, "no certificate");
     assert!(!works(config(&ca, Some(&stranger))).await, "a certificate of another CA");
     assert!(!works(config(&stranger, Some(&ca))).await, "a server of another CA");
+}
+
+#[tokio::test]
+async fn two_apiservers_compact_together() {
+    let server = Server::new();
+    drop(server.connect().await);
+    let config = EtcdConfig {
+        servers: vec![server.client.clone()],
+        compaction_interval: Duration::from_millis(300),
+        ..EtcdConfig::default()
+    };
+    let store = EtcdStore::connect(config.clone()).await.unwrap();
+    let _other = EtcdStore::connect(config).await.unwrap();
+    let txn = Txn { key: "/k".into(), expect: Expect::Absent, op: Op::Put { value: "v".into(), ttl: None } };
+    let outcome = store.txn(txn).await.unwrap();
+    let TxnOutcome::Committed { revision } = outcome else { panic!("{outcome:?}") };
+    let old = RangeRequest {
+        start: "/".into(),
+        end: "0".into(),
+        revision: revision - 1,
+        ..RangeRequest::default()
+    };
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if matches!(store.range(old.clone()).await, Err(StoreError::Compacted { .. })) {
+            let now = store.range(RangeRequest { revision: 0, ..old }).await.unwrap();
+            assert_eq!((now.kvs.len(), now.kvs[0].mod_revision), (1, revision));
+            return;
+        }
+    }
+    panic!("nothing was compacted");
 }
