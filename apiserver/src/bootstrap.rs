@@ -34,7 +34,7 @@ impl Wish {
         namespace: &str,
         json: String,
     ) -> Option<Self> {
-        // The texts are ours; one that is not JSON would be dropped and its step never finish.
+        // The texts are ours; one that is not JSON would be dropped, which a test would see.
         let object = Document::from_json(json.as_bytes()).ok()?;
         Some(Self { resource, namespace: namespace.to_owned(), object, reconcile: false })
     }
@@ -69,7 +69,7 @@ fn priority_classes() -> Vec<Wish> {
         .iter()
         .filter_map(|(name, value, description)| {
             let json = format!(
-                r#"{{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{{"name":"{name}"}},"value":{value},"globalDefault":false,"description":"{description}","preemptionPolicy":"PreemptLowerPriority"}}"#
+                r#"{{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{{"name":"{name}"}},"value":{value},"description":"{description}","preemptionPolicy":"PreemptLowerPriority"}}"#
             );
             Wish::new(("scheduling.k8s.io", "v1", "priorityclasses"), "", json)
         })

@@ -76,6 +76,8 @@ pub struct Config {
     pub enable_admission: Vec<String>,
     pub disable_admission: Vec<String>,
     pub allow_privileged: bool,
+    pub not_ready_toleration_seconds: i64,
+    pub unreachable_toleration_seconds: i64,
     pub service_ranges: Vec<ipnet::IpNet>,
     pub node_ports: std::ops::RangeInclusive<u16>,
     pub event_ttl: Duration,
@@ -265,6 +267,8 @@ impl Config {
             enable_admission: flags.enable_admission_plugins.clone(),
             disable_admission: flags.disable_admission_plugins.clone(),
             allow_privileged: flags.allow_privileged,
+            not_ready_toleration_seconds: flags.default_not_ready_toleration_seconds,
+            unreachable_toleration_seconds: flags.default_unreachable_toleration_seconds,
             service_ranges: flags.service_cluster_ip_range.clone(),
             node_ports: ports(&flags.service_node_port_range)
                 .ok_or_else(|| wrong("service-node-port-range", "not a range of ports"))?,

@@ -4,7 +4,7 @@ use crate::assemble::Server;
 use gantry_auth::bootstrap::{Action, Planned, plan};
 use gantry_registry::generic::options::{DeleteOptions, Preconditions, WriteOptions};
 use gantry_registry::generic::update::Wanted;
-use gantry_registry::generic::{Endpoint, Request};
+use gantry_registry::generic::{Endpoint, Request, fields};
 use gantry_types::k8s_openapi::jiff::Timestamp;
 use gantry_types::{Document, Status, StatusResult, UserInfo};
 
@@ -60,7 +60,9 @@ async fn carry_out(
 
 async fn create(endpoint: &Endpoint, rq: &mut Request<'_>, object: &Document) -> StatusResult<()> {
     rq.name = "";
-    match endpoint.create(rq, object.clone()).await {
+    let mut object = object.clone();
+    fields::normalize(endpoint.kind, &mut object);
+    match endpoint.create(rq, object).await {
         Err(status) if status.reason() != "AlreadyExists" => Err(status),
         _ => Ok(()),
     }

@@ -15,7 +15,7 @@ const JSON: Accepted =
 
 /// Serves one such path.
 pub fn serve(server: &Arc<Server>, cx: &mut Cx) -> StatusResult<Answer> {
-    if let Some(answer) = server.published.discovery(cx)? {
+    if let Some(answer) = server.published.answer(cx)? {
         return Ok(answer);
     }
     if let Some(answer) = server.health.answer(&cx.path, &cx.raw_query) {

@@ -10,6 +10,7 @@ use crate::published::Published;
 use crate::tls::Tls;
 use crate::{bootstrap, http::serve};
 use anyhow::Context;
+use gantry_admission::{Deps, default_chain};
 use gantry_auth::authenticate::{Authenticator, FrontProxy};
 use gantry_auth::authorize::Union;
 use gantry_auth::node::NodeAuthorizer;
@@ -20,6 +21,7 @@ use gantry_registry::generic::{Registry, resource_configs};
 use gantry_registry::kinds::strategy_for;
 use gantry_storage::Store;
 use gantry_storage_embedded::EmbeddedStore;
+use gantry_storage_etcd::{EtcdConfig, EtcdStore};
 use gantry_types::reader::ObjectReader;
 use gantry_watch_cache::{Caches, Settings};
 use std::sync::Arc;
@@ -41,7 +43,15 @@ async fn open(storage: &Storage) -> anyhow::Result<Arc<dyn Store>> {
             let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(file)).await??;
             Ok(Arc::new(store))
         }
-        Storage::Etcd { .. } => anyhow::bail!("etcd is not available"),
+        Storage::Etcd { servers, ca, client } => {
+            let config = EtcdConfig {
+                servers: servers.clone(),
+                ca: ca.clone().map(String::into_bytes),
+                identity: client.clone().map(|p| (p.certificate.into_bytes(), p.key.into_bytes())),
+                ..EtcdConfig::default()
+            };
+            Ok(Arc::new(EtcdStore::connect(config).await?))
+        }
     }
 }
 
@@ -105,12 +115,20 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     let authorizer = Arc::new(Union::new(node, rbac));
     let health = Health::default();
     let registry = Registry::new(store.clone(), caches.clone(), &strategy_for);
+    let deps = Deps {
+        reader: reader.clone(),
+        authorizer: authorizer.clone(),
+        not_ready_toleration_seconds: config.not_ready_toleration_seconds,
+        unreachable_toleration_seconds: config.unreachable_toleration_seconds,
+    };
+    // The registry is new: its chain has not been set.
+    registry.set_admission(default_chain(&deps, &config.enable_admission, &config.disable_admission));
     let server = Arc::new(Server {
         authenticator: authenticator(&config, verify_keys()?, reader)?,
         authorizer,
         issuer,
         backends: Backends::new(&config.kubelet)?,
-        published: Published::new(tokens),
+        published: Published::new(tokens, format!("{}:{}", config.advertise, config.listen.port())),
         metrics: Metrics::new()?,
         inflight: InFlight::new(config.max_reads, config.max_writes),
         tls: Tls::new(&config)?,

@@ -114,9 +114,11 @@ pub fn accept(header: Option<&str>, transforms: bool) -> StatusResult<Accepted> 
         let pretty = clause.params.iter().any(|(k, v)| *k == "pretty" && matches!(*v, "1" | "true"));
         return Ok(Accepted { media, transform, pretty });
     }
-    Err(Status::not_acceptable(
-        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    ))
+    let mut status = Status::not_acceptable(
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    );
+    status.body_mut().details = Some(gantry_types::status::StatusDetails::default());
+    Err(status)
 }
 
 /// Whether a human is likely to read the answer: asked for, or a browser or command line client that did not

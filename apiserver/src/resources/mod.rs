@@ -10,7 +10,7 @@ use crate::assemble::Server;
 use crate::cx::Cx;
 use crate::http::body::Body;
 use crate::http::request_info::RequestInfo;
-use crate::http::respond::Answer;
+use crate::http::respond::{self, Answer};
 use bytes::Bytes;
 use gantry_registry::generic::Endpoint;
 use gantry_types::scheme::{self, Kind, Storage};
@@ -71,6 +71,10 @@ pub(crate) fn namespace_of<'c>(kind: &Kind, info: &'c RequestInfo) -> &'c str {
 
 /// Serves one request for a resource.
 pub async fn serve(server: &Arc<Server>, cx: &mut Cx, request: http::Request<Body>) -> StatusResult<Answer> {
+    let i = &cx.info;
+    if !scheme::KINDS.iter().any(|k| k.group == i.group && k.version == i.version) {
+        return Ok(respond::page_not_found());
+    }
     let kind = row(cx)?;
     if kind.storage == Storage::Virtual {
         return review::serve(server, cx, kind, collect(request.into_body()).await?).await;
@@ -86,10 +90,16 @@ pub async fn serve(server: &Arc<Server>, cx: &mut Cx, request: http::Request<Bod
     if !cx.info.rest.is_empty() {
         return Err(Status::no_such_path());
     }
-    if !kind.has_verb(cx.info.verb) {
+    let (verb, named) = (cx.info.verb, !cx.info.name.is_empty());
+    let misplaced = match verb {
+        "create" => named,
+        "update" | "patch" => !named,
+        _ => false,
+    };
+    if misplaced || !kind.has_verb(verb) {
         return Err(wrong_method());
     }
-    match cx.info.verb {
+    match verb {
         "get" => reads::get(cx, &endpoint).await,
         "list" => reads::list(cx, &endpoint).await,
         "watch" => reads::watch(server, cx, &endpoint).await,

@@ -40,9 +40,17 @@ pub(super) fn served(
 pub(super) async fn get(cx: &mut Cx, endpoint: &Arc<Endpoint>) -> StatusResult<Answer> {
     let accepted = cx.accepted(true)?;
     let namespace = namespace_of(endpoint.kind, &cx.info);
+    let version = cx.query.text("resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let quoted = go_quote(version);
+        let why = format!(
+            "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
+        );
+        return Err(Status::failure(500, "", why));
+    }
     let object = endpoint
         .cache
-        .get(namespace, &cx.info.name, cx.query.text("resourceVersion"))
+        .get(namespace, &cx.info.name, version)
         .await?
         .ok_or_else(|| Status::not_found(&endpoint.kind.group_resource(), &cx.info.name))?;
     let json = served(endpoint, &object, accepted.transform, cx)?;

@@ -7,6 +7,8 @@ use crate::cx::Cx;
 use crate::http::respond::{self, Answer};
 use bytes::Bytes;
 use gantry_auth::review;
+use gantry_registry::generic::time_text;
+use gantry_types::k8s_openapi::jiff::Timestamp;
 use gantry_types::scheme::Kind;
 use gantry_types::{Document, Status, StatusResult};
 use serde::Serialize;
@@ -14,7 +16,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// Reads the review, decides it, and writes it back as the same kind.
-fn decide<T, F>(kind: &Kind, document: &Document, decide: F) -> StatusResult<Document>
+fn decide<T, F>(kind: &Kind, document: &Document, now: Timestamp, decide: F) -> StatusResult<Document>
 where
     T: Serialize + DeserializeOwned,
     F: FnOnce(T) -> StatusResult<T>,
@@ -22,6 +24,9 @@ where
     let review: T = document.to_typed().map_err(|e| Status::bad_request(e.to_string()))?;
     let mut answer = Document::from_typed(&decide(review)?).map_err(Status::internal)?;
     answer.set_type(&kind.api_version(), kind.kind);
+    if kind.kind == "SelfSubjectReview" {
+        answer.set_meta_str("creationTimestamp", &time_text(now));
+    }
     Ok(answer)
 }
 
@@ -43,19 +48,19 @@ pub(super) async fn serve(
     let authorizer = &server.authorizer;
     let (user, now) = (cx.user.clone(), cx.now);
     let answer = match kind.kind {
-        "SubjectAccessReview" => decide(kind, &document, |r| review::subject_access(&**authorizer, r)),
+        "SubjectAccessReview" => decide(kind, &document, now, |r| review::subject_access(&**authorizer, r)),
         "LocalSubjectAccessReview" => {
             let namespace = cx.info.namespace.clone();
-            decide(kind, &document, |r| review::local_subject_access(&**authorizer, &namespace, r))
+            decide(kind, &document, now, |r| review::local_subject_access(&**authorizer, &namespace, r))
         }
         "SelfSubjectAccessReview" => {
-            decide(kind, &document, |r| review::self_subject_access(&**authorizer, &user, r))
+            decide(kind, &document, now, |r| review::self_subject_access(&**authorizer, &user, r))
         }
         "SelfSubjectRulesReview" => {
-            decide(kind, &document, |r| review::self_subject_rules(&**authorizer, &user, r))
+            decide(kind, &document, now, |r| review::self_subject_rules(&**authorizer, &user, r))
         }
-        "SelfSubjectReview" => decide(kind, &document, |r| Ok(review::self_subject(&user, r))),
-        "TokenReview" => decide(kind, &document, |r| review::token(&server.authenticator, r, now)),
+        "SelfSubjectReview" => decide(kind, &document, now, |r| Ok(review::self_subject(&user, r))),
+        "TokenReview" => decide(kind, &document, now, |r| review::token(&server.authenticator, r, now)),
         _ => Err(Status::no_such_path()),
     }?;
     respond::object(201, &answer.to_json().into(), accepted, false)

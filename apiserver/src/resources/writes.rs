@@ -147,9 +147,7 @@ pub(super) async fn delete(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) 
     let warnings = rq.warnings;
     cx.warnings.extend(warnings);
     let Deleted { object, uid, gone } = deleted?;
-    let cascading = options.orphan_dependents == Some(false)
-        || options.propagation_policy.as_deref() == Some("Foreground");
-    let code = if !gone && cascading { 202 } else { 200 };
+    let code = if !gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
     match object {
         Some(object) => answer(cx, endpoint, code, &object, accepted),
         None => {

@@ -89,6 +89,7 @@ impl Endpoint {
         let judged = self.strategy.create(&rq.context(), object)?;
         let (mut object, mut errors) = (judged.object, judged.errors);
         object.set_type(&self.stored.api_version(), self.stored.kind);
+        fields::normalize(self.stored, &mut object);
         if errors.is_empty() {
             errors = metadata::validate(&object, self.kind.namespaced(), &|name, prefix| {
                 self.strategy.validate_name(name, prefix)

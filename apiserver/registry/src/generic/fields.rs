@@ -2,7 +2,7 @@
 
 use super::{Endpoint, Request};
 use gantry_machinery::schema::{Schema, builtin};
-use gantry_machinery::{default, managed, protobuf};
+use gantry_machinery::{default, managed, protobuf, validate};
 use gantry_types::scheme::Kind;
 use gantry_types::{Document, Status, StatusResult};
 
@@ -20,6 +20,13 @@ pub fn schema_of(kind: &Kind) -> StatusResult<Schema<'static>> {
 pub fn default(kind: &Kind, object: &mut Document) {
     if let Ok(schema) = schema_of(kind) {
         default::default(schema, object.map_mut());
+    }
+}
+
+/// Brings an object that code has made into the form Go would write: no nulls, no empty optional parts.
+pub fn normalize(kind: &Kind, object: &mut Document) {
+    if let Ok(schema) = schema_of(kind) {
+        validate::normalize(schema, object.map_mut());
     }
 }
 

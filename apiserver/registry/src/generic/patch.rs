@@ -3,9 +3,10 @@
 use super::update::{Updated, Wanted};
 use super::{Endpoint, Request, fields};
 use gantry_machinery::schema::{Schema, builtin};
-use gantry_machinery::validate::{FieldValidation, Media, decode_body};
+use gantry_machinery::validate::{Body, FieldValidation, Media, decode_body, yaml_to_json};
 use gantry_machinery::{managed, patch};
-use gantry_types::{Document, GroupVersionKind, Status, StatusResult};
+use gantry_types::field::{Error, Path};
+use gantry_types::{Document, GroupKind, GroupVersionKind, Status, StatusResult};
 
 /// The type of a patch, by its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,31 @@ fn schema_of(gvk: &GroupVersionKind) -> StatusResult<Schema<'static>> {
     builtin().gvk(gvk).ok_or_else(|| Status::internal(format!("no schema for {gvk}")))
 }
 
+/// Reads a patched object as one of its kind; what does not fit is the patch's fault.
+fn decode_patched(
+    patched: &Document,
+    gvk: &GroupVersionKind,
+    validation: FieldValidation,
+) -> StatusResult<Body> {
+    let json = patched.to_json();
+    decode_body(builtin(), &json, Media::Json, gvk, validation).map_err(|status| {
+        // The words after "cannot be handled as a Kind: ".
+        let words = format!("cannot be handled as a {}: ", gvk.kind);
+        let why = status.message().split_once(&words).map_or(status.message(), |(_, why)| why);
+        let error = Error::invalid(&Path::new("patch"), &String::from_utf8_lossy(&json), why);
+        Status::invalid(&GroupKind { group: "".into(), kind: "".into() }, "", vec![error])
+    })
+}
+
+fn check_name(requested: &str, stated: &str) -> StatusResult<()> {
+    if stated == requested {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "the name of the object ({stated}) does not match the name on the URL ({requested})"
+    )))
+}
+
 impl Endpoint {
     /// `PATCH`.
     ///
@@ -79,11 +105,13 @@ impl Endpoint {
         let validation = rq.options.field_validation;
         let parsed = Parsed::read(kind, body, validation)?;
         let warnings = parking_lot::Mutex::new(Vec::new());
+        let rq_name = rq.name;
         let transform = |old: Option<&Document>| -> StatusResult<Wanted> {
             let old = old.ok_or_else(|| self.not_found(&gvk.kind))?;
             let served = self.document_to_served(old.clone())?;
-            let patched = parsed.apply(schema, &served)?.to_json();
-            let decoded = decode_body(builtin(), &patched, Media::Json, &gvk, validation)?;
+            let patched = parsed.apply(schema, &served)?;
+            let decoded = decode_patched(&patched, &gvk, validation)?;
+            check_name(rq_name, decoded.document.name())?;
             *warnings.lock() = decoded.warnings;
             self.to_stored(decoded.document).map(Wanted::from)
         };
@@ -95,18 +123,17 @@ impl Endpoint {
     /// Server-side apply. On the main resource it creates what does not exist.
     async fn apply(&self, rq: &mut Request<'_>, body: &[u8]) -> StatusResult<Updated> {
         let gvk = self.kind.gvk();
+        // Unknown and duplicate fields are found by decoding; the object itself stays as stated, since an
+        // empty map that decoding drops is a claim of ownership.
         let decoded = decode_body(builtin(), body, Media::Yaml, &gvk, rq.options.field_validation)?;
         rq.warnings.extend(decoded.warnings);
-        let mut applied = self.to_stored(decoded.document)?;
+        let (json, _) = yaml_to_json(body).map_err(|e| Status::bad_request(e.to_string()))?;
+        let stated = Document::from_json(&json).map_err(|e| Status::bad_request(e.to_string()))?;
+        let mut applied = self.to_stored(stated)?;
         if applied.name().is_empty() {
             applied.set_meta_str("name", rq.name);
-        } else if applied.name() != rq.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                applied.name(),
-                rq.name
-            )));
         }
+        check_name(rq.name, applied.name())?;
         super::metadata::settle_namespace(&mut applied, rq.namespace)?;
         let schema = fields::schema_of(self.stored)?;
         let version = self.stored.api_version();
@@ -124,8 +151,10 @@ impl Endpoint {
                 reset_fields,
                 versions: &managed::OneVersion,
             };
-            let object = managed::apply(old, &applied, &ownership, force)?;
-            Ok(Wanted { object, fields_settled: true })
+            let merged = managed::apply(old, &applied, &ownership, force)?.to_json();
+            let stored = self.stored.gvk();
+            let decoded = decode_body(builtin(), &merged, Media::Json, &stored, FieldValidation::Ignore)?;
+            Ok(Wanted { object: decoded.document, fields_settled: true })
         };
         let create = rq.subresource.is_empty();
         self.update(rq, create, &transform).await
@@ -153,8 +182,7 @@ impl Endpoint {
         let wanted = |present: &Document| {
             let mut present = present.clone();
             present.set_type("autoscaling/v1", "Scale");
-            let patched = parsed.apply(schema, &present)?.to_json();
-            Ok(decode_body(builtin(), &patched, Media::Json, &gvk, validation)?.document)
+            Ok(decode_patched(&parsed.apply(schema, &present)?, &gvk, validation)?.document)
         };
         self.rescale(rq, &wanted).await
     }

@@ -169,6 +169,7 @@ impl Endpoint {
         let judged = self.strategy.update(&rq.context(), object, old)?;
         let mut object = judged.object;
         object.set_type(&self.stored.api_version(), self.stored.kind);
+        fields::normalize(self.stored, &mut object);
         self.validate_change(rq, &mut object, old, judged.errors, judged.warnings).await?;
         fields::ignore_timestamps(&mut object, old);
         if self.finished(&object, old) {
@@ -181,8 +182,11 @@ impl Endpoint {
     fn check_identity(&self, rq: &Request<'_>, object: &Document, old: &Document) -> StatusResult<()> {
         let uid = object.uid();
         if !uid.is_empty() && uid != old.uid() {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                self.key(rq.namespace, rq.name),
+                old.uid()
+            );
             return Err(Status::conflict(&self.kind.group_resource(), rq.name, why));
         }
         Ok(())
@@ -214,12 +218,8 @@ impl Endpoint {
     ) -> StatusResult<()> {
         let mut errors = metadata::validate(object, self.kind.namespaced(), &names_for_updates)?;
         errors.extend(metadata::validate_update(object, old)?);
-        for error in found {
-            // Kinds check their metadata again, as upstream's do; one cause is enough.
-            if !errors.contains(&error) {
-                errors.push(error);
-            }
-        }
+        // Kinds check their metadata again, as upstream's do, and its answers say so.
+        errors.extend(found);
         if !errors.is_empty() {
             return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
         }
