@@ -297,7 +297,38 @@ fn impersonation() {
     let refused = act(&[("impersonate-user", "joe")]).unwrap_err();
     let why = r#"users "joe" is forbidden: User "system:anonymous" cannot impersonate resource "users" in API group "" at the cluster scope"#;
     assert_eq!((refused.code(), refused.message()), (403, why));
-    assert_eq!(act(&[("impersonate-group", "devs")]).unwrap_err().code(), 500);
+    let nameless = act(&[("impersonate-group", "devs")]).unwrap_err();
+    let why = r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"devs"}, Extra:map[string][]string(nil)} without impersonating a user name"#;
+    assert_eq!((nameless.code(), nameless.message()), (400, why));
+}
+
+#[test]
+fn constrained_impersonation() {
+    let w = world();
+    let asker = w.authenticator.authenticate(&Connection::default(), &HeaderMap::new(), now()).unwrap();
+    let rights = Listed(&[
+        "impersonate:user-info users jane",
+        "impersonate-on:user-info:list pods a/",
+        "impersonate:arbitrary-node nodes n1",
+        "impersonate-on:arbitrary-node:list pods a/",
+    ]);
+    let act = |verb: &str, pairs: &[(&str, &str)]| {
+        let request = Attributes {
+            verb: verb.into(),
+            resource: "pods".into(),
+            namespace: "a".into(),
+            resource_request: true,
+            ..Attributes::default()
+        };
+        impersonate::impersonate_for(&rights, &asker, &headers(pairs), Some(&request))
+    };
+    assert_eq!(act("list", &[("impersonate-user", "jane")]).unwrap().unwrap().name, "jane");
+    let node = act("list", &[("impersonate-user", "system:node:n1")]).unwrap().unwrap();
+    assert_eq!(node.groups, ["system:nodes", "system:authenticated"]);
+    let refused = act("get", &[("impersonate-user", "jane")]).unwrap_err();
+    let why = r#"pods is forbidden: User "system:anonymous" cannot impersonate-on:user-info:get resource "pods" in API group "" in the namespace "a""#;
+    assert_eq!(refused.message(), why);
+    assert!(act("list", &[("impersonate-user", "jane"), ("impersonate-group", "system:masters")]).is_err());
 }
 
 #[test]

@@ -14,10 +14,10 @@ use crate::authorize::{RuleResolver, Rules};
 use crate::follow::{Synced, follow};
 use crate::go_list;
 use crate::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
-use gantry_types::UserInfo;
 use gantry_types::field::go_quote;
 use gantry_types::reader::{ObjectEvent, ObjectReader};
 use gantry_types::user::{Attributes, Authorizer, Decision};
+use gantry_types::{Object, UserInfo};
 use k8s_openapi::api::authorization::v1::{NonResourceRule, ResourceRule};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use parking_lot::RwLock;
@@ -45,27 +45,19 @@ impl Rbac {
 
     fn apply(&self, resource: usize, event: ObjectEvent) {
         let mut index = self.index.write();
-        let result = match (&event, resource) {
-            (ObjectEvent::Synced, _) => Ok(()),
-            (ObjectEvent::Reset, 0) => Ok(index.clear_cluster_roles()),
-            (ObjectEvent::Reset, 1) => Ok(index.clear_roles()),
-            (ObjectEvent::Reset, 2) => Ok(index.clear_bindings(true)),
-            (ObjectEvent::Reset, _) => Ok(index.clear_bindings(false)),
-            (ObjectEvent::Applied(o), 0) => o.typed().map(|role| index.put_cluster_role(role)),
-            (ObjectEvent::Applied(o), 1) => o.typed().map(|role| index.put_role(role)),
-            (ObjectEvent::Applied(o), 2) => o.typed().map(|binding| index.put_cluster_role_binding(binding)),
-            (ObjectEvent::Applied(o), _) => o.typed().map(|binding| index.put_role_binding(binding)),
-            (ObjectEvent::Deleted(o), 0) => Ok(index.remove_cluster_role(o.name())),
-            (ObjectEvent::Deleted(o), 1) => Ok(index.remove_role(o.namespace(), o.name())),
-            (ObjectEvent::Deleted(o), _) => Ok(index.remove_binding(o.namespace(), o.name())),
-        };
-        if let (Err(error), ObjectEvent::Applied(o) | ObjectEvent::Deleted(o)) = (result, &event) {
-            // What cannot be read grants nothing; the last readable state must not live on.
-            tracing::error!(%error, namespace = o.namespace(), name = o.name(), "unreadable RBAC object");
-            match resource {
-                0 => index.remove_cluster_role(o.name()),
-                1 => index.remove_role(o.namespace(), o.name()),
-                _ => index.remove_binding(o.namespace(), o.name()),
+        match (event, resource) {
+            (ObjectEvent::Synced, _) => {}
+            (ObjectEvent::Reset, 0) => index.clear_cluster_roles(),
+            (ObjectEvent::Reset, 1) => index.clear_roles(),
+            (ObjectEvent::Reset, 2) => index.clear_bindings(true),
+            (ObjectEvent::Reset, _) => index.clear_bindings(false),
+            (ObjectEvent::Deleted(o), _) => forget(&mut index, resource, &o),
+            (ObjectEvent::Applied(o), _) => {
+                if let Err(error) = take(&mut index, resource, &o) {
+                    // What cannot be read grants nothing; the last readable state must not live on.
+                    tracing::error!(%error, namespace = o.namespace(), name = o.name(), "unreadable RBAC object");
+                    forget(&mut index, resource, &o);
+                }
             }
         }
     }
@@ -81,6 +73,24 @@ impl Rbac {
             true
         });
         (rules, errors)
+    }
+}
+
+fn take(index: &mut Index, resource: usize, o: &Object) -> Result<(), serde_json::Error> {
+    match resource {
+        0 => index.put_cluster_role(o.typed()?),
+        1 => index.put_role(o.typed()?),
+        2 => index.put_cluster_role_binding(o.typed()?),
+        _ => index.put_role_binding(o.typed()?),
+    }
+    Ok(())
+}
+
+fn forget(index: &mut Index, resource: usize, o: &Object) {
+    match resource {
+        0 => index.remove_cluster_role(o.name()),
+        1 => index.remove_role(o.namespace(), o.name()),
+        _ => index.remove_binding(o.namespace(), o.name()),
     }
 }
 

@@ -54,7 +54,7 @@ struct KeySet<'a> {
 
 /// Modulus and exponent of a PKCS#1 `RSAPublicKey`.
 fn rsa_numbers(raw: &[u8]) -> Option<(&[u8], &[u8])> {
-    fn element<'a>(bytes: &'a [u8], tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         let (first, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(*first), rest),
