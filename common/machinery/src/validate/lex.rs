@@ -294,7 +294,7 @@ impl<'a> Lexer<'a> {
 
     /// An escape, `len` bytes long, that means nothing.
     fn bad_escape<T>(&self, len: usize) -> Result<T> {
-        let rest = &self.bytes[..];
+        let rest = self.bytes;
         let start = rest[..self.pos.min(rest.len())].iter().rposition(|b| *b == b'\\').unwrap_or_default();
         match rest.get(start..start + len) {
             Some(escape) => {
