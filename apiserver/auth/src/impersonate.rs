@@ -259,10 +259,7 @@ fn unsound_extra(key: &str, values: &[String]) -> Option<String> {
         return Some(format!("impersonating an invalid key in extra is not allowed: {error}"));
     }
     if key != key.to_lowercase() {
-        return Some(format!(
-            "impersonating a non-lowercase key in extra is not allowed: {}",
-            go_list(&[key])
-        ));
+        return Some(format!("impersonating a non-lowercase key in extra is not allowed: {}", go_quote(key)));
     }
     let empty = values.iter().any(String::is_empty);
     empty.then(|| "impersonating the empty string value in extra is not allowed".to_owned())
