@@ -155,6 +155,26 @@ fn patch(uid: &str, old: Option<&PodStatus>, new: &PodStatus) -> Option<Document
                 list.extend(value.as_array().into_iter().flatten().cloned());
                 out.set_at(&["status", key], list);
             }
+            "conditions" => {
+                let old = before.map().get(key).and_then(|v| v.as_array());
+                let list: Vec<_> = value
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|c| {
+                        let mut c = c.clone();
+                        let was = old.into_iter().flatten().find(|o| o.get("type") == c.get("type"));
+                        // Entries merge by type: what an entry no longer says must be said to be gone.
+                        for field in was.and_then(|w| w.as_object()).into_iter().flat_map(|w| w.keys()) {
+                            if c.get(field).is_none() {
+                                c[field] = Default::default();
+                            }
+                        }
+                        c
+                    })
+                    .collect();
+                out.set_at(&["status", key], list);
+            }
             _ => out.set_at(&["status", key], value),
         }
     }
@@ -185,5 +205,16 @@ mod tests {
         let want = r#"{"metadata":{"uid":"u"},"status":{"phase":"Running","podIPs":[{"$patch":"replace"},{"ip":"1.1.1.1"}],"reason":null}}"#;
         assert_eq!(got, want);
         assert!(patch("u", Some(&new), &new).is_none());
+        let ready = |reason: Option<&str>| PodStatus {
+            conditions: Some(vec![k8s_openapi::api::core::v1::PodCondition {
+                type_: "Ready".into(),
+                reason: reason.map(Into::into),
+                ..Default::default()
+            }]),
+            ..Default::default()
+        };
+        let got =
+            String::from_utf8(patch("u", Some(&ready(Some("x"))), &ready(None)).unwrap().to_json()).unwrap();
+        assert!(got.contains(r#""reason":null"#), "{got}");
     }
 }

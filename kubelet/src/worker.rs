@@ -120,6 +120,10 @@ async fn end(
     state: &mut State,
 ) {
     state.probes.stop_all();
+    // A pod that was over before we knew it has had its last word.
+    let api = wishes.borrow().pod.status.as_ref().and_then(|s| s.phase.clone());
+    let settled = pods::is_terminal_phase(api.as_deref())
+        && ctx.statuses.get(pods::uid(&wishes.borrow().pod)).is_none();
     loop {
         let wish = wishes.borrow_and_update().clone();
         state.shown_by = table.mirror(&wish.pod);
@@ -132,10 +136,14 @@ async fn end(
             }
         };
         if seen.stopped() {
-            state.report(ctx, &wish.pod, &seen, true, None);
+            if !settled {
+                state.report(ctx, &wish.pod, &seen, true, None);
+            }
             break;
         }
-        state.report(ctx, &wish.pod, &seen, false, None);
+        if !settled {
+            state.report(ctx, &wish.pod, &seen, false, None);
+        }
         let grace = wish.pod.metadata.deletion_grace_period_seconds;
         let shorter = |d: &Desired| match (d.pod.metadata.deletion_grace_period_seconds, grace) {
             (Some(new), Some(old)) => new < old,

@@ -155,9 +155,10 @@ fn addresses(input: &Input<'_>, s: &mut PodStatus) {
             ips = input.host_ips.to_vec();
         }
     }
+    // A pod that is over keeps the address it had.
     if ips.is_empty()
         && let Some(old) = &input.old.pod_ips
-        && input.terminal
+        && !input.seen.sandboxes.iter().any(|s| s.ready)
     {
         ips = old.iter().map(|p| p.ip.clone()).collect();
     }
