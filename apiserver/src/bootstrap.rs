@@ -196,6 +196,11 @@ async fn insist(server: &Server, user: &UserInfo, wish: &Wish) {
     loop {
         match grant(server, user, wish).await {
             Ok(()) => return,
+            Err(error) if error.reason() == "Invalid" => {
+                // Trying again would not help; an address of this host's own loopback, most likely.
+                tracing::error!(resource = wish.resource.2, name = wish.object.name(), %error, "cannot set up");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(resource = wish.resource.2, name = wish.object.name(), %error, "cannot set up");
                 tokio::time::sleep(pause).await;

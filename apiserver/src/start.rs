@@ -17,12 +17,14 @@ use gantry_auth::node::NodeAuthorizer;
 use gantry_auth::rbac::Rbac;
 use gantry_auth::token::{Discovery, Issuer, Signer, TokenAuthenticator, VerifyKeys};
 use gantry_pki::verify::ClientVerifier;
+use gantry_registry::alloc::{Allocators, IpRange, PortRange};
 use gantry_registry::generic::{Registry, resource_configs};
-use gantry_registry::kinds::strategy_for;
+use gantry_registry::kinds::strategy_with;
 use gantry_storage::Store;
 use gantry_storage_embedded::EmbeddedStore;
 use gantry_storage_etcd::{EtcdConfig, EtcdStore};
 use gantry_types::reader::ObjectReader;
+use gantry_types::scheme::Kind;
 use gantry_watch_cache::{Caches, Settings};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +89,9 @@ fn authenticator(
 /// Where the store, a key or a certificate cannot be used.
 pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     let store = open(&config.storage).await?;
-    let caches = Caches::start(store.clone(), Settings::default(), resource_configs(&strategy_for));
+    let event_ttl = config.event_ttl;
+    let strategy_of = move |kind: &Kind| strategy_with(kind, event_ttl);
+    let caches = Caches::start(store.clone(), Settings::default(), resource_configs(&strategy_of));
     let reader: Arc<dyn ObjectReader> = caches.clone();
     let accounts = &config.service_accounts;
     let verify_keys = || VerifyKeys::from_pem(accounts.keys.iter().map(String::as_str));
@@ -114,7 +118,7 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     };
     let authorizer = Arc::new(Union::new(node, rbac));
     let health = Health::default();
-    let registry = Registry::new(store.clone(), caches.clone(), &strategy_for);
+    let registry = Registry::new(store.clone(), caches.clone(), &strategy_of);
     let deps = Deps {
         reader: reader.clone(),
         authorizer: authorizer.clone(),
@@ -137,8 +141,14 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         health,
         config,
     });
+    let ranges =
+        server.config.service_ranges.iter().map(|r| IpRange::new(r.addr(), r.prefix_len())).collect();
+    let ports = PortRange::new(*server.config.node_ports.start(), *server.config.node_ports.end());
+    let allocators = Allocators::new(ranges, ports);
+    server.registry.set_allocators(allocators.clone());
     bootstrap::begin(&server, async move {
         caches.ready().await;
+        allocators.rebuild(&*caches);
         rbac_synced.wait().await;
         if let Some(node) = &mut node_synced {
             node.wait().await;

@@ -31,7 +31,14 @@ pub(super) async fn serve(
     subresource: &str,
     request: http::Request<Body>,
 ) -> StatusResult<Answer> {
-    let (target, uri) = destination(server, cx, endpoint, subresource).await?;
+    let Some((target, uri)) = destination(server, cx, endpoint, subresource).await? else {
+        let mut empty = Answer::new(Body::Empty);
+        *empty.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(empty);
+    };
+    if subresource == "proxy" {
+        check_proxied(&target.host)?;
+    }
     if subresource != "log" {
         let mut options = Document::default();
         for key in ["container", "stdin", "stdout", "stderr", "tty"] {
@@ -55,6 +62,20 @@ pub(super) async fn serve(
         endpoint.admission().validate(&rq).await?;
     }
     proxy(server, cx, &target, uri, request).await
+}
+
+/// Proxies must not lead back to this host or to what only this host can reach.
+fn check_proxied(host: &str) -> StatusResult<()> {
+    let local = match host.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(ip)) => {
+            ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_multicast()
+        }
+        Ok(std::net::IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()
+        }
+        Err(_) => host == "localhost",
+    };
+    if local { Err(Status::bad_request("address not allowed")) } else { Ok(()) }
 }
 
 async fn read(server: &Arc<Server>, resource: &str, namespace: &str, name: &str) -> StatusResult<Document> {
@@ -122,13 +143,14 @@ fn container(cx: &Cx, pod: &Document) -> StatusResult<String> {
     }
 }
 
-/// Where the request goes, and the path and query it is asked for there.
+/// Where the request goes, and the path and query it is asked for there; `None` for the log of a pod that
+/// nobody runs yet, which is empty.
 async fn destination(
     server: &Arc<Server>,
     cx: &Cx,
     endpoint: &Arc<Endpoint>,
     subresource: &str,
-) -> StatusResult<(Target, String)> {
+) -> StatusResult<Option<(Target, String)>> {
     let (namespace, name) = (namespace_of(endpoint.kind, &cx.info), cx.info.name.as_str());
     let with_query =
         |path: String, query: &str| if query.is_empty() { path } else { format!("{path}?{query}") };
@@ -141,7 +163,7 @@ async fn destination(
                 target.port = port;
             }
             let path = if cx.info.rest.is_empty() { "/".to_owned() } else { cx.info.rest.clone() };
-            Ok((target, with_query(path, &cx.raw_query)))
+            Ok(Some((target, with_query(path, &cx.raw_query))))
         }
         ("Pod", "proxy") => {
             let (scheme, pod, port) = split_name(name);
@@ -153,24 +175,29 @@ async fn destination(
             let port = if port.is_empty() { first_port(&pod) } else { port.parse().unwrap_or(0) };
             let tls = if scheme == "https" { TargetTls::Unverified } else { TargetTls::None };
             let path = if cx.info.rest.is_empty() { "/".to_owned() } else { cx.info.rest.clone() };
-            Ok((Target { tls, host, port }, with_query(path, &cx.raw_query)))
+            Ok(Some((Target { tls, host, port }, with_query(path, &cx.raw_query))))
         }
         ("Service", _) => {
             let (scheme, service, port) = split_name(name);
             let target = service_target(server, namespace, service, scheme, port).await?;
             let path = if cx.info.rest.is_empty() { "/".to_owned() } else { cx.info.rest.clone() };
-            Ok((target, with_query(path, &cx.raw_query)))
+            Ok(Some((target, with_query(path, &cx.raw_query))))
         }
         (_, stream) => {
             let pod = read(server, "pods", namespace, name).await?;
             let node = pod.str_at(&["spec", "nodeName"]).unwrap_or_default().to_owned();
             let container = if stream == "portforward" { String::new() } else { container(cx, &pod)? };
+            if node.is_empty() && stream == "log" {
+                return Ok(None);
+            }
             if node.is_empty() {
                 return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
             }
-            let node = read(server, "nodes", "", &node).await?;
+            // Upstream tells of the missing node in terms of the request.
+            let missing = |_| Status::not_found(&endpoint.kind.group_resource(), &node);
+            let node = read(server, "nodes", "", &node).await.map_err(missing)?;
             let target = server.backends.kubelet_of(&node)?;
-            Ok((target, kubelet_path(cx, stream, namespace, name, pod.uid(), &container)))
+            Ok(Some((target, kubelet_path(cx, stream, namespace, name, pod.uid(), &container))))
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The one such kind is the event, which `events.k8s.io/v1` names differently at the top level.
 
-use super::{Endpoint, stored};
+use super::{Endpoint, fields, stored};
 use bytes::{BufMut, Bytes, BytesMut};
 use gantry_types::{Document, Object, Status, StatusResult};
 
@@ -23,6 +23,15 @@ fn rename(object: &mut Document, names: impl Iterator<Item = (&'static str, &'st
         if let Some(value) = map.remove(from) {
             map.insert(to.to_owned(), value);
         }
+    }
+}
+
+/// The event in the other version: renames whatever `from_core` says.
+pub(crate) fn rename_event(object: &mut Document, from_core: bool) {
+    if from_core {
+        rename(object, EVENT_FIELDS.iter().copied());
+    } else {
+        rename(object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
     }
 }
 
@@ -54,6 +63,7 @@ impl Endpoint {
         if !self.same() {
             rename(&mut object, EVENT_FIELDS.iter().copied());
             object.set_type(&self.kind.api_version(), self.kind.kind);
+            fields::normalize(self.kind, &mut object);
         }
         Ok(object)
     }
@@ -89,11 +99,12 @@ impl Endpoint {
         if self.same() {
             return Box::new(move |object, out| untyped(object.body(), &prefix, out));
         }
-        let served = stored::type_prefix(self.kind);
+        let (served, kind) = (stored::type_prefix(self.kind), self.kind);
         Box::new(move |object, out| {
             let Ok(mut document) = Document::from_json(object.body()) else { return };
             let revision = object.revision();
             rename(&mut document, EVENT_FIELDS.iter().copied());
+            fields::normalize(kind, &mut document);
             if let Ok(object) = stored::unstored(&document, &served, Some(revision)) {
                 untyped(object.body(), &served, out);
             }

@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Request, Written, fields, metadata, time_text};
 use crate::admission::{self, Operation};
+use crate::alloc::Reservation;
 use gantry_storage::Expect;
 use gantry_types::object::Object;
 use gantry_types::{Document, Status, StatusResult, names};
@@ -21,14 +22,19 @@ impl Endpoint {
         if generated {
             object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));
         }
-        let mut object = self.prepare_new(rq, object, false).await?;
+        let (mut object, reservation) = self.prepare_new(rq, object, false).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let name = object.name().to_owned();
             let written = self.put(rq.namespace, &name, &object, Expect::Absent, rq.options.dry_run).await?;
             match written {
-                Written::Done(object) => return Ok(object),
+                Written::Done(object) => {
+                    if let Some(reservation) = reservation {
+                        reservation.commit();
+                    }
+                    return Ok(object);
+                }
                 Written::Conflict(_) if generated && attempt < NAME_ATTEMPTS => {
                     object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));
                 }
@@ -56,7 +62,7 @@ impl Endpoint {
         rq: &mut Request<'_>,
         mut object: Document,
         fields_settled: bool,
-    ) -> StatusResult<Document> {
+    ) -> StatusResult<(Document, Option<Reservation>)> {
         metadata::settle_namespace(&mut object, rq.namespace)?;
         if !object.resource_version().is_empty() {
             return Err(Status::failure(
@@ -68,6 +74,10 @@ impl Endpoint {
         metadata::fill_new(&mut object, &time_text(rq.now));
         fields::default(self.stored, &mut object);
         let mut object = self.strategy.default(object)?;
+        // Before admission and the strategy: what the server sets, nobody owns.
+        if !fields_settled {
+            fields::track_update(self, rq, None, &mut object)?;
+        }
         let name = object.name().to_owned();
         let mut request = admission::Request {
             operation: Operation::Create,
@@ -82,10 +92,7 @@ impl Endpoint {
             warnings: &mut rq.warnings,
         };
         self.admission().mutate(&mut request).await?;
-        if !fields_settled {
-            fields::track_update(self, rq, None, &mut object)?;
-        }
-        // After ownership is settled: what the server sets, nobody owns.
+        let reservation = self.reserve_new(rq, &mut object)?;
         let judged = self.strategy.create(&rq.context(), object)?;
         let (mut object, mut errors) = (judged.object, judged.errors);
         object.set_type(&self.stored.api_version(), self.stored.kind);
@@ -113,6 +120,6 @@ impl Endpoint {
             warnings: &mut rq.warnings,
         };
         self.admission().validate(&request).await?;
-        Ok(object)
+        Ok((object, reservation))
     }
 }

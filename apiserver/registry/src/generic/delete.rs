@@ -8,7 +8,7 @@ use crate::strategy::{Deletion, Propagation};
 use gantry_storage::Expect;
 use gantry_types::gvk::{GroupKind, GroupResource};
 use gantry_types::k8s_openapi::jiff::{SignedDuration, Timestamp};
-use gantry_types::object::{Object, Revision};
+use gantry_types::object::Object;
 use gantry_types::{Document, Status, StatusResult};
 
 /// What came of a deletion.
@@ -28,8 +28,8 @@ pub(crate) enum Plan {
     Pending,
     /// Keep the object, marked like this.
     Mark(Document),
-    /// Remove it.
-    Remove,
+    /// Remove it; where the deletion marked it first, so marked.
+    Remove(Option<Document>),
 }
 
 /// Kinds whose deletion answers with the object.
@@ -142,6 +142,7 @@ pub(crate) fn plan(
     let mut object = object.clone();
     let requested = options.grace_period_seconds.map(|s| if s < 0 { 1 } else { s });
     let left: i64 = object.get_at(&GRACE).unwrap_or(0);
+    let mut marked = false;
     let graceful = match (object.deleting(), grace) {
         (_, Deletion::Immediate) => false,
         (true, _) if left == 0 => false,
@@ -156,10 +157,8 @@ pub(crate) fn plan(
                 }
                 object.set_at(&TIMESTAMP, time_text(due));
                 object.set_at(&GRACE, period);
-                if period == 0 && object.finalizers().is_empty() {
-                    return Plan::Remove;
-                }
-                true
+                marked = true;
+                period > 0
             }
             _ => return Plan::Pending,
         },
@@ -167,6 +166,7 @@ pub(crate) fn plan(
             object.set_at(&TIMESTAMP, time_text(after(now, seconds)));
             object.set_at(&GRACE, seconds);
             bump_generation(&mut object);
+            marked = true;
             seconds > 0
         }
     };
@@ -177,7 +177,7 @@ pub(crate) fn plan(
         return Plan::Mark(object);
     }
     if object.finalizers().is_empty() {
-        return Plan::Remove;
+        return Plan::Remove(marked.then_some(object));
     }
     mark_waiting(&mut object, now);
     Plan::Mark(object)
@@ -233,19 +233,22 @@ impl Endpoint {
                     Written::Conflict(_) => Ok(None),
                 }
             }
-            Plan::Remove if rq.options.dry_run || options.dry_run() => {
-                Ok(Some(self.deleted(present.object.clone(), uid, true)))
+            Plan::Remove(marked) => {
+                let mut at = present.object.revision();
+                if !(rq.options.dry_run || options.dry_run()) {
+                    match self.remove(rq.namespace, rq.name, at).await? {
+                        Ok(removed) => at = removed,
+                        Err(_) => return Ok(None),
+                    }
+                    self.release(old);
+                }
+                let last = match marked {
+                    Some(marked) => stored::unstored(&marked, &self.type_prefix, Some(at))?,
+                    None => stored::object(present.object.body(), at)?,
+                };
+                Ok(Some(self.deleted(last, uid, true)))
             }
-            Plan::Remove => match self.remove(rq.namespace, rq.name, present.object.revision()).await? {
-                Ok(at) => Ok(Some(self.deleted(self.at(&present.object, at)?, uid, true))),
-                Err(_) => Ok(None),
-            },
         }
-    }
-
-    /// The last state of a removed object, at the revision of its removal.
-    fn at(&self, object: &Object, revision: Revision) -> StatusResult<Object> {
-        stored::object(object.body(), revision)
     }
 
     fn deleted(&self, object: Object, uid: String, gone: bool) -> Deleted {
@@ -294,7 +297,7 @@ mod tests {
         let zero = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
         let at_once = Deletion::Immediate;
         let slow = Deletion::Graceful { seconds: 30 };
-        check(r#"{"metadata":{"name":"a"}}"#, plain.clone(), at_once, Err(Plan::Remove));
+        check(r#"{"metadata":{"name":"a"}}"#, plain.clone(), at_once, Err(Plan::Remove(None)));
         check(
             r#"{"metadata":{"generation":1}}"#,
             foreground,
@@ -314,6 +317,8 @@ mod tests {
         let going =
             r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:20Z","deletionGracePeriodSeconds":30}}"#;
         check(going, plain, slow, Err(Plan::Pending));
-        check(going, zero, slow, Err(Plan::Remove));
+        let gone =
+            r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z","deletionGracePeriodSeconds":0}}"#;
+        check(going, zero, slow, Err(Plan::Remove(Some(doc(gone)))));
     }
 }

@@ -1,10 +1,13 @@
 //! Where the pipeline meets the machinery: schema defaults, field ownership, upstream's stored protobuf.
 
+use super::convert::rename_event;
 use super::{Endpoint, Request};
 use gantry_machinery::schema::{Schema, builtin};
 use gantry_machinery::{default, managed, protobuf, validate};
 use gantry_types::scheme::Kind;
 use gantry_types::{Document, Status, StatusResult};
+// The one place above the machinery that names a JSON value: a trait of the machinery speaks of them.
+use serde_json::{Map, Value as JsonValue};
 
 /// The schema of a kind.
 ///
@@ -41,35 +44,57 @@ pub(crate) fn from_protobuf(kind: &Kind, value: &[u8]) -> Result<Document, Strin
     }
 }
 
-impl Endpoint {
-    /// What the machinery must know to keep `managedFields`.
-    pub(crate) fn ownership<'r>(
-        &self,
-        rq: &'r Request<'_>,
-        api_version: &'r str,
-    ) -> StatusResult<managed::Request<'r>> {
-        Ok(managed::Request {
-            schema: schema_of(self.stored)?,
-            api_version,
-            subresource: rq.subresource,
-            manager: rq.options.manager(),
-            now: rq.now,
-            reset_fields: self.strategy.reset_fields(rq.subresource),
-            versions: &managed::OneVersion,
-        })
+/// Entries of `managedFields` written in another version of the kind.
+struct Served<'e>(&'e Endpoint);
+
+impl managed::Versions for Served<'_> {
+    fn convert<'s>(
+        &'s self,
+        object: &Map<String, JsonValue>,
+        api_version: &str,
+    ) -> Option<(Map<String, JsonValue>, Schema<'s>)> {
+        let Endpoint { kind, stored, .. } = self.0;
+        let other = [kind, stored].into_iter().find(|k| k.api_version() == api_version)?;
+        let mut document = Document::new(object.clone());
+        if document.api_version() != api_version {
+            let from_core = document.api_version() == stored.api_version();
+            rename_event(&mut document, from_core);
+            document.set_type(api_version, other.kind);
+        }
+        Some((document.into_map(), schema_of(other).ok()?))
     }
 }
 
-/// Settles `managedFields` of an object about to replace `old`.
+/// Settles `managedFields` of an object about to replace `old`; both as stored. Ownership is told in the
+/// version that is served.
 pub(crate) fn track_update(
     endpoint: &Endpoint,
     rq: &Request<'_>,
     old: Option<&Document>,
     object: &mut Document,
 ) -> StatusResult<()> {
-    let version = endpoint.stored.api_version();
-    let ownership = endpoint.ownership(rq, &version)?;
-    managed::update(old, object, &ownership);
+    let version = endpoint.kind.api_version();
+    let ownership = managed::Request {
+        schema: schema_of(endpoint.kind)?,
+        api_version: &version,
+        subresource: rq.subresource,
+        manager: rq.options.manager(),
+        now: rq.now,
+        reset_fields: endpoint.strategy.reset_fields(rq.subresource),
+        versions: &Served(endpoint),
+    };
+    if endpoint.serves_stored() {
+        managed::update(old, object, &ownership);
+        return Ok(());
+    }
+    let old = old.map(|old| endpoint.document_to_served(old.clone())).transpose()?;
+    let mut served = endpoint.document_to_served(object.clone())?;
+    managed::update(old.as_ref(), &mut served, &ownership);
+    let path = ["metadata", "managedFields"];
+    match served.map().get("metadata").and_then(|m| m.get("managedFields")) {
+        Some(entries) => object.set_at(&path, entries),
+        None => _ = object.remove_at(&path),
+    }
     Ok(())
 }
 

@@ -13,10 +13,12 @@ pub mod options;
 pub mod patch;
 pub mod pods;
 pub mod scale;
+mod services;
 pub mod stored;
 pub mod update;
 
 use crate::admission::Chain;
+use crate::alloc::Allocators;
 use crate::strategy::{AnyStrategy, Context};
 use gantry_storage::{Expect, KeyValue, Op, Store, StoreError, Txn, TxnOutcome};
 use gantry_types::k8s_openapi::jiff::Timestamp;
@@ -64,6 +66,7 @@ pub struct Shared {
     pub store: Arc<dyn Store>,
     pub caches: Arc<Caches>,
     admission: OnceLock<Chain>,
+    allocators: OnceLock<Allocators>,
 }
 
 impl Shared {
@@ -131,11 +134,12 @@ pub fn resource_configs(strategy_of: StrategyOf<'_>) -> Vec<ResourceConfig> {
 impl Registry {
     /// `caches` was made from [`resource_configs`].
     pub fn new(store: Arc<dyn Store>, caches: Arc<Caches>, strategy_of: StrategyOf<'_>) -> Self {
-        let shared = Arc::new(Shared { store, caches, admission: OnceLock::new() });
+        let shared =
+            Arc::new(Shared { store, caches, admission: OnceLock::new(), allocators: OnceLock::new() });
         let mut endpoints = HashMap::new();
         for kind in scheme::KINDS {
             let Some(stored) = kind.stored() else { continue };
-            let (Some(strategy), Some(prefix)) = (strategy_of(stored), key_prefix(stored)) else { continue };
+            let (Some(strategy), Some(prefix)) = (strategy_of(kind), key_prefix(stored)) else { continue };
             let Some(cache) = shared.caches.cache(&stored.group_resource()) else { continue };
             let endpoint = Endpoint {
                 kind,
@@ -154,6 +158,11 @@ impl Registry {
     /// Puts the admission plugins in; once, before the first request. Without it nothing is admitted upon.
     pub fn set_admission(&self, chain: Chain) -> bool {
         self.shared.admission.set(chain).is_ok()
+    }
+
+    /// Puts the allocators of services in; once, before the first service is written.
+    pub fn set_allocators(&self, allocators: Allocators) -> bool {
+        self.shared.allocators.set(allocators).is_ok()
     }
 
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Endpoint>> {

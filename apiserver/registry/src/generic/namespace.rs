@@ -16,7 +16,7 @@ pub fn spec_finalizers(namespace: &Document) -> Vec<String> {
 pub(crate) fn plan(namespace: &Document, options: &DeleteOptions, now: Timestamp) -> Plan {
     if namespace.deleting() {
         return if spec_finalizers(namespace).is_empty() && namespace.finalizers().is_empty() {
-            Plan::Remove
+            Plan::Remove(None)
         } else {
             Plan::Pending
         };
@@ -91,6 +91,6 @@ mod tests {
             r#"{"metadata":{"deletionTimestamp":"t"},"spec":{"finalizers":["kubernetes"]}}"#,
             Some(Plan::Pending),
         );
-        check(r#"{"metadata":{"deletionTimestamp":"t"}}"#, Some(Plan::Remove));
+        check(r#"{"metadata":{"deletionTimestamp":"t"}}"#, Some(Plan::Remove(None)));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Current, Endpoint, Request, Written, fields, metadata};
 use crate::admission::{self, Operation};
+use crate::alloc::Reservation;
 use gantry_storage::Expect;
 use gantry_types::field::{Error, ErrorList, Path};
 use gantry_types::gvk::GroupKind;
@@ -36,7 +37,7 @@ const ROUNDS: usize = 64;
 
 enum Step {
     Unchanged(Object),
-    Write(Document),
+    Write(Document, Option<Reservation>),
     /// The last finalizer went from an object being deleted.
     Delete(Document),
 }
@@ -66,11 +67,16 @@ impl Endpoint {
                         return Ok(Updated { object, created: false });
                     }
                     Ok(Step::Unchanged(_)) => Ok(None),
-                    Ok(Step::Write(document)) => {
+                    Ok(Step::Write(document, reservation)) => {
                         let expect = Expect::Unchanged(present.object.revision().0);
                         let dry = rq.options.dry_run;
                         match self.put(rq.namespace, rq.name, &document, expect, dry).await? {
-                            Written::Done(object) => return Ok(Updated { object, created: false }),
+                            Written::Done(object) => {
+                                if let Some(reservation) = reservation {
+                                    reservation.commit();
+                                }
+                                return Ok(Updated { object, created: false });
+                            }
                             Written::Conflict(now) => Ok(Some(now)),
                         }
                     }
@@ -125,8 +131,12 @@ impl Endpoint {
         if object.name().is_empty() {
             object.set_meta_str("name", rq.name);
         }
-        let object = self.prepare_new(rq, object, settled).await?;
-        self.put(rq.namespace, rq.name, &object, Expect::Absent, rq.options.dry_run).await
+        let (object, reservation) = self.prepare_new(rq, object, settled).await?;
+        let written = self.put(rq.namespace, rq.name, &object, Expect::Absent, rq.options.dry_run).await?;
+        if let (Written::Done(_), Some(reservation)) = (&written, reservation) {
+            reservation.commit();
+        }
+        Ok(written)
     }
 
     async fn step(
@@ -161,11 +171,12 @@ impl Endpoint {
         }
         fields::default(self.stored, &mut object);
         let mut object = self.strategy.default(object)?;
-        self.admit(rq, &mut object, old).await?;
         if !fields_settled {
             fields::track_update(self, rq, Some(old), &mut object)?;
         }
+        self.admit(rq, &mut object, old).await?;
         metadata::keep_system(&mut object, old);
+        let reservation = self.reserve_change(rq, &mut object, old)?;
         let judged = self.strategy.update(&rq.context(), object, old)?;
         let mut object = judged.object;
         object.set_type(&self.stored.api_version(), self.stored.kind);
@@ -175,7 +186,11 @@ impl Endpoint {
         if self.finished(&object, old) {
             return Ok(Step::Delete(object));
         }
-        Ok(if object == *old { Step::Unchanged(present.object.clone()) } else { Step::Write(object) })
+        Ok(if object == *old {
+            Step::Unchanged(present.object.clone())
+        } else {
+            Step::Write(object, reservation)
+        })
     }
 
     /// A UID that was sent must be that of the object.
@@ -259,7 +274,8 @@ impl Endpoint {
         let revision = present.object.revision();
         if !rq.options.dry_run {
             match self.remove(rq.namespace, rq.name, revision).await? {
-                Ok(_) | Err(None) => {}
+                Ok(_) => self.release(&present.document),
+                Err(None) => {}
                 Err(Some(_)) => return Ok(None),
             }
         }
