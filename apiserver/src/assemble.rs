@@ -66,7 +66,7 @@ impl Service for Server {
             }
         };
         finish(&cx, &mut answer);
-        meter.end(&cx, &answer);
+        meter.end(&cx, &mut answer);
         answer
     }
 }

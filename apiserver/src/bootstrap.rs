@@ -97,6 +97,32 @@ fn own_service(server: &Server) -> Vec<Wish> {
     wishes
 }
 
+/// What aggregated servers need to know to believe this one: `extension-apiserver-authentication`.
+fn authentication_info(server: &Server) -> Vec<Wish> {
+    let mut object = Document::default();
+    object.set_type("v1", "ConfigMap");
+    object.set_at(&["metadata", "name"], "extension-apiserver-authentication");
+    object.set_at(&["metadata", "namespace"], "kube-system");
+    let config = &server.config;
+    if let Some(ca) = &config.client_ca {
+        object.set_at(&["data", "client-ca-file"], ca);
+    }
+    if let Some(header) = &config.request_header {
+        object.set_at(&["data", "requestheader-client-ca-file"], &header.ca);
+        for (key, values) in [
+            ("requestheader-allowed-names", &header.allowed_names),
+            ("requestheader-extra-headers-prefix", &header.extra_prefixes),
+            ("requestheader-group-headers", &header.group_headers),
+            ("requestheader-uid-headers", &header.uid_headers),
+            ("requestheader-username-headers", &header.user_headers),
+        ] {
+            // A list of strings always serializes.
+            object.set_at(&["data", key], serde_json::to_string(values).unwrap_or_default());
+        }
+    }
+    vec![Wish { resource: ("", "v1", "configmaps"), namespace: "kube-system".into(), object, reconcile: true }]
+}
+
 fn options() -> WriteOptions {
     WriteOptions { default_manager: "kube-apiserver".into(), ..WriteOptions::default() }
 }
@@ -164,6 +190,10 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = ()> + Send + 'st
             objects: priority_classes(),
         },
         Step { flag: health.step("bootstrap-controller"), objects: own_service(server) },
+        Step {
+            flag: health.step("start-cluster-authentication-info-controller"),
+            objects: authentication_info(server),
+        },
     ];
     health.add_shutdown();
     let server = server.clone();

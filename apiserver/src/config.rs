@@ -63,6 +63,7 @@ pub struct Kubelet {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub storage: Storage,
+    pub compaction_interval: Duration,
     pub listen: SocketAddr,
     pub advertise: IpAddr,
     pub certificate: PathBuf,
@@ -165,6 +166,9 @@ fn or_default(values: &[String], default: &str) -> Vec<String> {
 
 fn storage(flags: &Flags) -> Result<Storage, Error> {
     let default = if flags.etcd_servers.is_empty() { Backend::Embedded } else { Backend::Etcd3 };
+    if flags.etcd_prefix.trim_matches('/') != "registry" {
+        return Err(Error::Wrong { flag: "etcd-prefix", why: "only /registry is supported".into() });
+    }
     match flags.storage_backend.unwrap_or(default) {
         Backend::Embedded if !flags.etcd_servers.is_empty() => Err(Error::Wrong {
             flag: "storage-backend",
@@ -250,6 +254,7 @@ impl Config {
         let unspecified = flags.bind_address.is_unspecified();
         Ok(Self {
             storage: storage(flags)?,
+            compaction_interval: duration("etcd-compaction-interval", &flags.etcd_compaction_interval)?,
             listen: SocketAddr::new(flags.bind_address, flags.secure_port),
             advertise: flags
                 .advertise_address

@@ -34,6 +34,9 @@ pub struct Flags {
     pub etcd_keyfile: Option<PathBuf>,
     #[arg(long, default_value = "/registry")]
     pub etcd_prefix: String,
+    /// How often history is forgotten, in both stores; `0s` for never.
+    #[arg(long, default_value = "5m0s")]
+    pub etcd_compaction_interval: String,
 
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
@@ -160,8 +163,6 @@ pub struct Inert {
     #[arg(long)]
     pub runtime_config: Vec<String>,
     #[arg(long)]
-    pub etcd_compaction_interval: Option<String>,
-    #[arg(long)]
     pub watch_cache: Option<bool>,
     #[arg(long)]
     pub default_watch_cache_size: Option<u32>,
@@ -188,7 +189,6 @@ impl Inert {
         note(self.storage_media_type.is_some(), "--storage-media-type");
         note(!self.feature_gates.is_empty(), "--feature-gates");
         note(!self.runtime_config.is_empty(), "--runtime-config");
-        note(self.etcd_compaction_interval.is_some(), "--etcd-compaction-interval");
         note(self.watch_cache.is_some(), "--watch-cache");
         note(self.default_watch_cache_size.is_some(), "--default-watch-cache-size");
         note(!self.watch_cache_sizes.is_empty(), "--watch-cache-sizes");

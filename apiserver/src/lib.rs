@@ -18,6 +18,7 @@ pub mod flags;
 pub mod forms;
 pub mod health;
 pub mod http;
+pub mod in_process;
 pub mod kubelet;
 pub mod metrics;
 pub mod policy;

@@ -89,7 +89,7 @@ impl Metrics {
         };
         gauge.inc();
         Meter {
-            gauge,
+            open: Open(gauge),
             start: Instant::now(),
             requests: self.requests.clone(),
             duration: self.duration.clone(),
@@ -99,7 +99,7 @@ impl Metrics {
 
 /// One request being counted.
 pub struct Meter {
-    gauge: prometheus::IntGauge,
+    open: Open,
     start: Instant,
     requests: IntCounterVec,
     duration: HistogramVec,
@@ -124,8 +124,8 @@ fn verb(cx: &Cx) -> String {
 }
 
 impl Meter {
-    /// Counts a request out.
-    pub fn end(&self, cx: &Cx, answer: &Answer) {
+    /// Counts a request out; one that streams its answer stays counted as open until the stream ends.
+    pub fn end(self, cx: &Cx, answer: &mut Answer) {
         let (i, verb) = (&cx.info, verb(cx));
         let dry_run = if cx.query.get("dryRun").is_some() { "All" } else { "" };
         let object = [&*i.group, &*i.version, &*i.resource, &*i.subresource, scope(cx), "apiserver"];
@@ -150,11 +150,17 @@ impl Meter {
                 ])
                 .observe(self.start.elapsed().as_secs_f64());
         }
+        if cx.info.long_running() {
+            answer.body_mut().hold(self.open);
+        }
     }
 }
 
-impl Drop for Meter {
+/// Counted in a gauge for as long as it lives.
+struct Open(prometheus::IntGauge);
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.0.dec();
     }
 }

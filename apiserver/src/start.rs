@@ -34,15 +34,16 @@ use tokio_util::sync::CancellationToken;
 /// How long open requests may go on after the stop signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
-async fn open(storage: &Storage) -> anyhow::Result<Arc<dyn Store>> {
-    match storage {
+async fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let compaction_interval = config.compaction_interval;
+    match &config.storage {
         Storage::Embedded { file } => {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)
                     .with_context(|| format!("cannot make {}", folder.display()))?;
             }
             let file = file.clone();
-            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(file)).await??;
+            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open_with(file, compaction_interval)).await??;
             Ok(Arc::new(store))
         }
         Storage::Etcd { servers, ca, client } => {
@@ -50,6 +51,7 @@ async fn open(storage: &Storage) -> anyhow::Result<Arc<dyn Store>> {
                 servers: servers.clone(),
                 ca: ca.clone().map(String::into_bytes),
                 identity: client.clone().map(|p| (p.certificate.into_bytes(), p.key.into_bytes())),
+                compaction_interval,
                 ..EtcdConfig::default()
             };
             Ok(Arc::new(EtcdStore::connect(config).await?))
@@ -88,7 +90,7 @@ fn authenticator(
 /// # Errors
 /// Where the store, a key or a certificate cannot be used.
 pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
-    let store = open(&config.storage).await?;
+    let store = open(&config).await?;
     let event_ttl = config.event_ttl;
     let strategy_of = move |kind: &Kind| strategy_with(kind, event_ttl);
     let caches = Caches::start(store.clone(), Settings::default(), resource_configs(&strategy_of));

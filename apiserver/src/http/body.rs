@@ -1,7 +1,7 @@
 //! The one body type of answers and of requests on their way through the chain.
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use futures::stream::BoxStream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -24,6 +24,17 @@ pub enum Body {
 impl Body {
     pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
         Self::Stream(Box::pin(stream))
+    }
+
+    /// Keeps something alive until a streamed body has ended.
+    pub fn hold(&mut self, guard: impl Send + 'static) {
+        if let Self::Stream(stream) = self {
+            let inner = std::mem::replace(stream, Box::pin(futures::stream::empty()));
+            let guarded = inner.inspect(move |_| {
+                let _ = &guard;
+            });
+            *stream = Box::pin(guarded);
+        }
     }
 
     /// Wraps any other body.

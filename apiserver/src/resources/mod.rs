@@ -11,12 +11,13 @@ use crate::cx::Cx;
 use crate::http::body::Body;
 use crate::http::request_info::RequestInfo;
 use crate::http::respond::{self, Answer};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gantry_registry::generic::Endpoint;
 use gantry_types::scheme::{self, Kind, Storage};
 use gantry_types::{Status, StatusResult};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The largest body taken, as upstream.
 pub const BODY_LIMIT: usize = 3 << 20;
@@ -32,15 +33,49 @@ pub(crate) fn wrong_method() -> Status {
     status
 }
 
+/// How much of a body that is too large is still taken, so that the client gets to read the refusal.
+const DRAIN: usize = 32 << 20;
+
 /// Reads a whole body.
-pub(crate) async fn collect(body: Body) -> StatusResult<Bytes> {
-    match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Status::too_large(format!("limit is {BODY_LIMIT}")))
+pub(crate) async fn collect(mut body: Body) -> StatusResult<Bytes> {
+    let mut first = Bytes::new();
+    let mut joined: Option<BytesMut> = None;
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|e| Status::bad_request(format!("error reading the request's body: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size > BODY_LIMIT {
+            tokio::spawn(drain(body));
+            return Err(Status::too_large(format!("limit is {BODY_LIMIT}")));
         }
-        Err(error) => Err(Status::bad_request(format!("error reading the request's body: {error}"))),
+        match &mut joined {
+            None if first.is_empty() => first = data,
+            None => {
+                let mut both = BytesMut::with_capacity(size * 2);
+                both.extend_from_slice(&first);
+                both.extend_from_slice(&data);
+                joined = Some(both);
+            }
+            Some(all) => all.extend_from_slice(&data),
+        }
     }
+    Ok(joined.map_or(first, BytesMut::freeze))
+}
+
+async fn drain(mut body: Body) {
+    let rest = async {
+        let mut size = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            size += frame.data_ref().map_or(0, Bytes::len);
+            if size > DRAIN {
+                return;
+            }
+        }
+    };
+    // Slow senders are cut off.
+    let _ = tokio::time::timeout(Duration::from_secs(10), rest).await;
 }
 
 /// The row a path names, when the path has the form its scope asks for.
