@@ -9,6 +9,7 @@
 //! Refuses: IO, waiting, and services it was not told of: another apiserver on the same store is heard of
 //! through [`Allocators::observe`] and [`Allocators::forget`].
 
+mod documents;
 mod families;
 mod ip_range;
 mod port_range;
@@ -17,8 +18,8 @@ pub use ip_range::{IpRange, IpRangeError};
 pub use port_range::{PortRange, PortRangeError};
 
 use crate::kinds::prelude::{Error, Path, flag, list, text};
-use crate::kinds::validate::service::{needs_health_check, spec_of};
 use crate::kinds::validate::ip::parse_sloppy;
+use crate::kinds::validate::service::{needs_health_check, spec_of};
 use gantry_types::k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use gantry_types::reader::ObjectReader;
 use gantry_types::{GroupKind, GroupResource, Status, StatusResult};
@@ -70,7 +71,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !(self.taken_ips.is_empty() && self.taken_ports.is_empty()) {
+        if !(self.dry_run || self.taken_ips.is_empty() && self.taken_ports.is_empty()) {
             self.state.lock().release(&self.taken_ips, &self.taken_ports);
         }
     }
@@ -314,9 +315,13 @@ fn update_ips(
 
 fn take_port(state: &mut State, reservation: &mut Reservation, port: u16) -> Result<(), PortRangeError> {
     if reservation.dry_run {
-        return state.ports.check(port);
+        // Upstream's dry runs look for doubles only, within the object and without.
+        if reservation.taken_ports.contains(&port) || state.ports.is_taken(port) {
+            return Err(PortRangeError::Allocated);
+        }
+    } else {
+        state.ports.take(port)?;
     }
-    state.ports.take(port)?;
     reservation.taken_ports.push(port);
     Ok(())
 }
@@ -325,9 +330,8 @@ fn next_port(state: &mut State, reservation: &mut Reservation) -> Option<u16> {
     let port = state.ports.take_next(&mut rand::rng())?;
     if reservation.dry_run {
         state.ports.release(port);
-    } else {
-        reservation.taken_ports.push(port);
     }
+    reservation.taken_ports.push(port);
     Some(port)
 }
 

@@ -40,6 +40,10 @@ impl PortRange {
         PortRangeError::OutOfRange(format!("{}-{}", self.low, self.high))
     }
 
+    pub fn is_taken(&self, port: u16) -> bool {
+        self.used.contains(&port)
+    }
+
     /// Whether a port could be taken.
     ///
     /// # Errors
@@ -74,7 +78,8 @@ impl PortRange {
     pub fn take_next(&mut self, rng: &mut impl Rng) -> Option<u16> {
         let middle = self.low.saturating_add(self.reserved);
         let port = self.free(middle, self.high, rng);
-        let port = port.or_else(|| if self.reserved > 0 { self.free(self.low, middle - 1, rng) } else { None })?;
+        let port =
+            port.or_else(|| if self.reserved > 0 { self.free(self.low, middle - 1, rng) } else { None })?;
         self.used.insert(port);
         Some(port)
     }

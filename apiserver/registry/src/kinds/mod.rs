@@ -51,3 +51,6 @@ pub fn strategy_with(kind: &Kind, event_ttl: Duration) -> Option<Arc<dyn AnyStra
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

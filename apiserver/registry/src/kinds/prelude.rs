@@ -42,7 +42,12 @@ pub fn same<T: PartialEq + Default>(a: &Option<T>, b: &Option<T>) -> bool {
 
 /// An error whose bad value is already rendered (Go prints struct values in declaration order).
 pub fn invalid_raw(path: &Path, value: impl Into<String>, detail: impl Into<String>) -> Error {
-    Error { kind: ErrorType::Invalid, field: path.to_string(), value: Some(value.into()), detail: detail.into() }
+    Error {
+        kind: ErrorType::Invalid,
+        field: path.to_string(),
+        value: Some(value.into()),
+        detail: detail.into(),
+    }
 }
 
 /// A value that is not one of a set; upstream prints sets sorted.

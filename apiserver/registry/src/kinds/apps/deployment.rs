@@ -84,7 +84,12 @@ fn validate_spec(s: &DeploymentSpec, options: &PodOptions) -> ErrorList {
     let path = Path::new("spec");
     let mut errs = ErrorList::new();
     errs.extend(not_negative(s.replicas.map(i64::from), &path.child("replicas")));
-    errs.extend(super::selector_and_template(Some(&s.selector).filter(|s| !is_absent(s)), &s.template, options, &path));
+    errs.extend(super::selector_and_template(
+        Some(&s.selector).filter(|s| !is_absent(s)),
+        &s.template,
+        options,
+        &path,
+    ));
     errs.extend(strategy(&s.strategy.clone().unwrap_or_default(), &path.child("strategy")));
     let ready = s.min_ready_seconds.unwrap_or(0);
     errs.extend(not_negative(Some(i64::from(ready)), &path.child("minReadySeconds")));

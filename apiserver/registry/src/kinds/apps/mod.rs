@@ -98,7 +98,8 @@ fn name_warning(metadata: &ObjectMeta) -> Option<String> {
 
 /// Names and images of a template's containers, as wide cells.
 fn container_cells(template: Option<&PodTemplateSpec>) -> [Cell; 2] {
-    let containers = template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
+    let containers =
+        template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
     let join = |of: fn(&Container) -> &str| containers.iter().map(of).collect::<Vec<_>>().join(",").into();
     [join(|c| &c.name), join(|c| text(&c.image))]
 }

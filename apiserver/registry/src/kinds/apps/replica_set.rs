@@ -104,7 +104,9 @@ impl Strategy for ReplicaSets {
         let mut out = Vec::new();
         match old {
             None => out.extend(super::name_warning(&rs.metadata)),
-            Some(old) if cx.subresource == "status" || self.spec_changed(rs, old) != Some(true) => return out,
+            Some(old) if cx.subresource == "status" || self.spec_changed(rs, old) != Some(true) => {
+                return out;
+            }
             Some(_) => {}
         }
         if let Some(template) = rs.spec.as_ref().and_then(|s| s.template.as_ref()) {

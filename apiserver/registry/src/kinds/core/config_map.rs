@@ -26,7 +26,7 @@ fn validate(cm: &ConfigMap) -> ErrorList {
     }
     if total > MAX_BYTES {
         let mut e = Error::too_long(&Path::root(), MAX_BYTES);
-        e.field = String::new();
+        e.field = "[]".to_owned();
         errs.push(e);
     }
     errs

@@ -44,7 +44,8 @@ fn taints(all: &[Taint], path: &Path) -> ErrorList {
 fn is_feature_name(name: &str) -> bool {
     name.split('/').enumerate().all(|(i, segment)| {
         let first = segment.bytes().next();
-        let starts = first.is_some_and(|b| if i == 0 { b.is_ascii_uppercase() } else { b.is_ascii_alphabetic() });
+        let starts =
+            first.is_some_and(|b| if i == 0 { b.is_ascii_uppercase() } else { b.is_ascii_alphabetic() });
         starts && segment.bytes().all(|b| b.is_ascii_alphanumeric())
     })
 }

@@ -3,7 +3,9 @@
 use super::{equal, pod_defaults, pod_row, pod_warnings, qos};
 use crate::kinds::prelude::*;
 use crate::kinds::validate::options::PodOptions;
-use crate::kinds::validate::{ip, meta, pod_annotations, pod_resize, pod_spec, pod_status, pod_update, security};
+use crate::kinds::validate::{
+    ip, meta, pod_annotations, pod_resize, pod_spec, pod_status, pod_update, security,
+};
 use gantry_types::k8s_openapi::api::core::v1::{
     Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus, SecurityContext,
 };
@@ -21,10 +23,11 @@ fn options(old: Option<&Pod>) -> PodOptions {
 /// Drops fields behind gates that are off, unless the stored pod has them.
 pub(crate) fn drop_disabled(spec: &mut PodSpec, old: Option<&PodSpec>) {
     let has_projection = |s: &PodSpec, bundle: bool| {
-        let sources = list(&s.volumes).iter().filter_map(|v| v.projected.as_ref()).flat_map(|p| list(&p.sources));
-        sources.into_iter().any(|s| {
-            if bundle { s.cluster_trust_bundle.is_some() } else { s.pod_certificate.is_some() }
-        })
+        let sources =
+            list(&s.volumes).iter().filter_map(|v| v.projected.as_ref()).flat_map(|p| list(&p.sources));
+        sources
+            .into_iter()
+            .any(|s| if bundle { s.cluster_trust_bundle.is_some() } else { s.pod_certificate.is_some() })
     };
     for bundle in [true, false] {
         if old.is_some_and(|o| has_projection(o, bundle)) {

@@ -3,8 +3,8 @@
 use crate::kinds::prelude::*;
 use crate::kinds::validate::resources::{self, ResourceList, parse};
 use gantry_types::k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, EphemeralContainer, HTTPGetAction, Pod, PodSpec, PodTemplateSpec,
-    Probe, ResourceRequirements, Volume,
+    Container, EmptyDirVolumeSource, EnvVar, EphemeralContainer, HTTPGetAction, Pod, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, Volume,
 };
 use gantry_types::k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use std::collections::BTreeMap;
@@ -265,6 +265,9 @@ fn restore_ports(s: &mut PodSpec, ports: Vec<Vec<Option<i32>>>) {
 pub fn pod(p: &mut Pod) {
     let s = p.spec.get_or_insert_default();
     spec(s);
+    if s.termination_grace_period_seconds.is_some_and(|n| n < 0) {
+        s.termination_grace_period_seconds = Some(1);
+    }
     for c in s.containers.iter_mut().chain(s.init_containers.iter_mut().flatten()) {
         let Some(r) = &mut c.resources else { continue };
         let Some(limits) = r.limits.clone() else { continue };

@@ -14,7 +14,8 @@ struct Restarts {
 impl Restarts {
     fn add(&mut self, s: &ContainerStatus) {
         self.count += s.restart_count;
-        let ended = s.last_state.as_ref().and_then(|l| l.terminated.as_ref()).and_then(|t| t.finished_at.as_ref());
+        let ended =
+            s.last_state.as_ref().and_then(|l| l.terminated.as_ref()).and_then(|t| t.finished_at.as_ref());
         self.last = self.last.max(ended.map(|t| t.0));
     }
 }
@@ -77,7 +78,8 @@ pub fn row(pod: &Pod, now: Timestamp) -> Vec<Cell> {
         for s in list(&status.container_statuses).iter().rev() {
             restarts.add(s);
             let state = s.state.as_ref();
-            let waiting = state.and_then(|st| st.waiting.as_ref()).map(|w| text(&w.reason)).unwrap_or_default();
+            let waiting =
+                state.and_then(|st| st.waiting.as_ref()).map(|w| text(&w.reason)).unwrap_or_default();
             if !waiting.is_empty() {
                 reason = waiting.to_owned();
             } else if let Some(t) = state.and_then(|st| st.terminated.as_ref()) {

@@ -25,7 +25,8 @@ pub fn on_create(pod: &Pod) -> Vec<String> {
 
 /// `path` is the template's (`spec.template`).
 pub fn on_template(template: &PodTemplateSpec, path: &Path) -> Vec<String> {
-    let (spec, meta) = (template.spec.clone().unwrap_or_default(), template.metadata.clone().unwrap_or_default());
+    let (spec, meta) =
+        (template.spec.clone().unwrap_or_default(), template.metadata.clone().unwrap_or_default());
     warnings(&spec, &meta, path, true)
 }
 
@@ -80,7 +81,10 @@ fn warnings(spec: &PodSpec, meta: &ObjectMeta, root: &Path, template: bool) -> V
             "scheduler.alpha.kubernetes.io/critical-pod",
             "non-functional in v1.16+; use the \"priorityClassName\" field instead",
         ),
-        ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+        (
+            "security.alpha.kubernetes.io/sysctls",
+            "non-functional in v1.11+; use the \"sysctls\" field instead",
+        ),
         (
             "security.alpha.kubernetes.io/unsafe-sysctls",
             "non-functional in v1.11+; use the \"sysctls\" field instead",
@@ -296,7 +300,11 @@ fn duplicates(spec: &PodSpec, path: &Path, out: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (i, a) in list(&spec.host_aliases).iter().enumerate() {
         if !seen.insert(&a.ip) {
-            out.push(format!("{}: duplicate ip \"{}\"", path.child("hostAliases").index(i).child("ip"), a.ip));
+            out.push(format!(
+                "{}: duplicate ip \"{}\"",
+                path.child("hostAliases").index(i).child("ip"),
+                a.ip
+            ));
         }
     }
     let at = path.child("imagePullSecrets");

@@ -1,9 +1,9 @@
 //! `v1` Service.
 
 use crate::kinds::prelude::*;
+use crate::kinds::print;
 use crate::kinds::validate::service::{externally_accessible, is_headless, needs_health_check, spec_of};
 use crate::kinds::validate::{ip, meta, service as rules};
-use crate::kinds::print;
 use gantry_types::k8s_openapi::api::core::v1::{
     ClientIPConfig, Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig,
 };
@@ -29,7 +29,8 @@ fn default_spec(s: &mut ServiceSpec) {
     match text(&s.session_affinity) {
         "None" => s.session_affinity_config = None,
         "ClientIP" => {
-            let timeout = s.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+            let timeout =
+                s.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
             s.session_affinity_config = Some(SessionAffinityConfig {
                 client_ip: Some(ClientIPConfig { timeout_seconds: Some(timeout.unwrap_or(10800)) }),
             });
@@ -127,7 +128,9 @@ fn warnings(s: &Service) -> Vec<String> {
         out.extend(ip::warning(value, &path.child("externalIPs").index(i)));
     }
     if !external.is_empty() && !headless && kind != "ExternalName" {
-        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+        out.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
     }
     out.extend(ip::warning(text(&spec.load_balancer_ip), &path.child("loadBalancerIP")));
     for (i, r) in list(&spec.load_balancer_source_ranges).iter().enumerate() {
@@ -140,7 +143,9 @@ fn warnings(s: &Service) -> Vec<String> {
         out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
     }
     if text(&spec.traffic_distribution) == "PreferClose" {
-        out.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+        out.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
     }
     out
 }
@@ -240,7 +245,10 @@ impl Strategy for Services {
 
     fn fields(&self, s: &Service) -> Vec<(&'static str, String)> {
         let spec = spec_of(s);
-        vec![("spec.clusterIP", text(&spec.cluster_ip).to_owned()), ("spec.type", text(&spec.type_).to_owned())]
+        vec![
+            ("spec.clusterIP", text(&spec.cluster_ip).to_owned()),
+            ("spec.type", text(&spec.type_).to_owned()),
+        ]
     }
 
     fn field_names(&self) -> &'static [&'static str] {

@@ -34,7 +34,12 @@ impl Strategy for ServiceAccounts {
         validate(account)
     }
 
-    fn validate_update(&self, _cx: &Context<'_>, account: &ServiceAccount, old: &ServiceAccount) -> ErrorList {
+    fn validate_update(
+        &self,
+        _cx: &Context<'_>,
+        account: &ServiceAccount,
+        old: &ServiceAccount,
+    ) -> ErrorList {
         let mut errs = meta::object_meta_update(&account.metadata, &old.metadata);
         errs.extend(validate(account));
         errs
@@ -46,7 +51,8 @@ impl Strategy for ServiceAccounts {
         account: &ServiceAccount,
         old: Option<&ServiceAccount>,
     ) -> Vec<String> {
-        let has = |a: &ServiceAccount| a.metadata.annotations.as_ref().is_some_and(|m| m.contains_key(ENFORCE));
+        let has =
+            |a: &ServiceAccount| a.metadata.annotations.as_ref().is_some_and(|m| m.contains_key(ENFORCE));
         if old.is_some_and(has) || !has(account) {
             return Vec::new();
         }

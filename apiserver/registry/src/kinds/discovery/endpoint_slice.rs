@@ -2,8 +2,8 @@
 
 use crate::kinds::core::equal;
 use crate::kinds::prelude::*;
-use crate::kinds::validate::{containers, ip, meta};
 use crate::kinds::print;
+use crate::kinds::validate::{containers, ip, meta};
 use gantry_types::k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointPort, EndpointSlice};
 use std::collections::BTreeSet;
 
@@ -31,8 +31,16 @@ fn fqdn(name: &str, path: &Path) -> Option<Error> {
 
 fn address(value: &str, kind: &str, at: &Path, all: &Path) -> ErrorList {
     let (found, right, why) = match kind {
-        "IPv4" => (ip::legacy(value, at, &[]), ip::parse_sloppy(value).is_some_and(|a| a.is_ipv4()), "must be an IPv4 address"),
-        "IPv6" => (ip::strict(value, at), ip::parse_sloppy(value).is_some_and(|a| a.is_ipv6()), "must be an IPv6 address"),
+        "IPv4" => (
+            ip::legacy(value, at, &[]),
+            ip::parse_sloppy(value).is_some_and(|a| a.is_ipv4()),
+            "must be an IPv4 address",
+        ),
+        "IPv6" => (
+            ip::strict(value, at),
+            ip::parse_sloppy(value).is_some_and(|a| a.is_ipv6()),
+            "must be an IPv6 address",
+        ),
         "FQDN" => return fqdn(value, at).into_iter().collect(),
         _ => return ErrorList::new(),
     };
@@ -192,12 +200,7 @@ impl Strategy for EndpointSlices {
         errs
     }
 
-    fn warnings(
-        &self,
-        _cx: &Context<'_>,
-        slice: &EndpointSlice,
-        old: Option<&EndpointSlice>,
-    ) -> Vec<String> {
+    fn warnings(&self, _cx: &Context<'_>, slice: &EndpointSlice, old: Option<&EndpointSlice>) -> Vec<String> {
         let mut out = Vec::new();
         if old.is_none() && slice.address_type == "FQDN" {
             out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());

@@ -166,6 +166,13 @@ fn strict_update(new: &Event, old: &Event) -> ErrorList {
 impl Strategy for Events {
     type Kind = Event;
 
+    fn default(&self, e: &mut Event) {
+        // These show even when empty.
+        e.source.get_or_insert_default();
+        e.reporting_component.get_or_insert_default();
+        e.reporting_instance.get_or_insert_default();
+    }
+
     fn validate_create(&self, _cx: &Context<'_>, e: &Event) -> ErrorList {
         if !self.strict {
             return legacy(e, "reportingComponent");

@@ -37,7 +37,10 @@ fn rule(rule: &PolicyRule, namespaced: bool, path: &Path) -> ErrorList {
         errs.push(Error::required(&path.child("apiGroups"), why));
     }
     if resources.is_empty() {
-        errs.push(Error::required(&path.child("resources"), "resource rules must supply at least one resource"));
+        errs.push(Error::required(
+            &path.child("resources"),
+            "resource rules must supply at least one resource",
+        ));
     }
     errs
 }
@@ -123,7 +126,8 @@ impl Strategy for ClusterRoles {
     }
 
     fn validate_update(&self, _cx: &Context<'_>, role: &ClusterRole, old: &ClusterRole) -> ErrorList {
-        let stored = old.aggregation_rule.as_ref().map(|r| list(&r.cluster_role_selectors)).unwrap_or_default();
+        let stored =
+            old.aggregation_rule.as_ref().map(|r| list(&r.cluster_role_selectors)).unwrap_or_default();
         let allow_invalid_values = stored.iter().any(|s| selector::has_invalid_values(Some(s)));
         let mut errs = validate_cluster_role(role, selector::Options { allow_invalid_values });
         errs.extend(meta::object_meta_update(&role.metadata, &old.metadata));

@@ -90,7 +90,11 @@ fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
     if let (Some(source), Some(reference)) = (&s.data_source, &s.data_source_ref) {
         // The bad value is the path itself, which has no exported fields to print.
         if !text(&reference.namespace).is_empty() {
-            errs.push(invalid_raw(path, "{}", "may not be specified when dataSourceRef.namespace is specified"));
+            errs.push(invalid_raw(
+                path,
+                "{}",
+                "may not be specified when dataSourceRef.namespace is specified",
+            ));
         } else if text(&source.api_group) != text(&reference.api_group)
             || (&source.kind, &source.name) != (&reference.kind, &reference.name)
         {

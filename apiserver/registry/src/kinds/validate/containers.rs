@@ -352,7 +352,6 @@ pub fn ephemeral(
 /// Pods, unlike templates, may not have images in spaces.
 pub fn image_untrimmed(c: &Container, path: &Path) -> Option<Error> {
     let image = text(&c.image);
-    (image.trim() != image).then(|| {
-        Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace")
-    })
+    (image.trim() != image)
+        .then(|| Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"))
 }

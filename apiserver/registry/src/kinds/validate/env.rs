@@ -115,9 +115,8 @@ pub fn object_field(f: &ObjectFieldSelector, allowed: &[&str], path: &Path) -> E
     if field.is_empty() {
         return vec![Error::required(&at, "")];
     }
-    let convert_error = |why: String| {
-        vec![Error::invalid(&at, field, format!("error converting fieldPath: {why}"))]
-    };
+    let convert_error =
+        |why: String| vec![Error::invalid(&at, field, format!("error converting fieldPath: {why}"))];
     if version != "v1" {
         return convert_error(format!("unsupported pod version: {version}"));
     }

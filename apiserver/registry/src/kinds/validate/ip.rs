@@ -124,7 +124,8 @@ pub fn legacy_cidr(value: &str, path: &Path, stored: &[&str]) -> ErrorList {
 /// The warnings on a valid but unusual CIDR.
 pub fn cidr_warnings(value: &str, path: &Path) -> Vec<String> {
     let mut out = Vec::new();
-    let (Some((ip, bits)), Some((address, prefix))) = (parse_cidr_sloppy(value), value.split_once('/')) else {
+    let (Some((ip, bits)), Some((address, prefix))) = (parse_cidr_sloppy(value), value.split_once('/'))
+    else {
         return out;
     };
     let leading = address.parse::<IpAddr>().is_err() || (prefix.len() > 1 && prefix.starts_with('0'));
@@ -136,9 +137,7 @@ pub fn cidr_warnings(value: &str, path: &Path) -> Vec<String> {
         ));
     }
     if leading || is_mapped(address) {
-        out.push(format!(
-            "{path}: non-standard CIDR value \"{value}\" is invalid: use \"{network}/{bits}\""
-        ));
+        out.push(format!("{path}: non-standard CIDR value \"{value}\" is invalid: use \"{network}/{bits}\""));
     }
     if out.is_empty() && ip.is_ipv6() && format!("{ip}/{bits}") != value {
         out.push(format!(
@@ -200,15 +199,19 @@ mod tests {
         check(legacy("x", &p, &[]), &[&format!("ip: Invalid value: \"x\": {BAD_IP}")]);
         check(legacy("010.0.0.1", &p, &[]), &["ip: Invalid value: \"010.0.0.1\": must not have leading 0s"]);
         check(legacy("010.0.0.1", &p, &["010.0.0.1"]), &[]);
-        check(strict("FE80::1", &p), &["ip: Invalid value: \"FE80::1\": must be in canonical form (\"fe80::1\")"]);
+        check(
+            strict("FE80::1", &p),
+            &["ip: Invalid value: \"FE80::1\": must be in canonical form (\"fe80::1\")"],
+        );
         check(legacy_cidr("10.0.0.0/8", &p, &[]), &[]);
         check(
             legacy_cidr("10.0.0.1/8", &p, &[]),
             &["ip: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length"],
         );
-        check(endpoint("127.0.0.1", &p), &[
-            "ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
-        ]);
+        check(
+            endpoint("127.0.0.1", &p),
+            &["ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"],
+        );
         assert_eq!(
             warning("1:0::2", &p).as_deref(),
             Some("ip: IPv6 address \"1:0::2\" should be in RFC 5952 canonical format (\"1::2\")")

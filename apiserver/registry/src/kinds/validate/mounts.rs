@@ -90,7 +90,8 @@ pub fn devices(container: &Container, volumes: &Volumes<'_>, path: &Path) -> Err
     let mut errs = ErrorList::new();
     let mounts = list(&container.volume_mounts);
     let (mut names, mut targets) = (BTreeSet::new(), BTreeSet::new());
-    for (i, VolumeDevice { name, device_path: target }) in list(&container.volume_devices).iter().enumerate() {
+    for (i, VolumeDevice { name, device_path: target }) in list(&container.volume_devices).iter().enumerate()
+    {
         let (name_at, path_at) = (path.index(i).child("name"), path.index(i).child("devicePath"));
         let volume = volumes.get(name.as_str());
         if name.is_empty() {

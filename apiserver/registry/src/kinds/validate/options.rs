@@ -37,7 +37,8 @@ impl PodOptions {
             allow_invalid_node_affinity_values: affinity::has_invalid_node_values(old),
             allow_invalid_spread_selector: list(&old.topology_spread_constraints).iter().any(|c| {
                 let at = Path::root();
-                !selector::label_selector(c.label_selector.as_ref(), selector::Options::default(), &at).is_empty()
+                !selector::label_selector(c.label_selector.as_ref(), selector::Options::default(), &at)
+                    .is_empty()
             }),
             old_violates_match_label_keys: spread::violates_match_label_keys(old),
             allow_indivisible_huge_pages: resources::has_indivisible_huge_pages(old),

@@ -9,7 +9,7 @@ use gantry_types::k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Resource
 
 fn root_forbidden(why: &str) -> ErrorList {
     let mut e = Error::forbidden(&Path::root(), why);
-    e.field = String::new();
+    e.field = "[]".to_owned();
     vec![e]
 }
 
@@ -101,7 +101,10 @@ fn pod_level(munged: &mut PodSpec, new: &PodSpec, old: &PodSpec, path: &Path) ->
             return vec![Error::forbidden(&at, "pod-level resources cannot be removed")];
         };
         if removed(&n.requests, &o.requests) {
-            errs.push(Error::forbidden(&at.child("requests"), "pod-level resource requests cannot be removed"));
+            errs.push(Error::forbidden(
+                &at.child("requests"),
+                "pod-level resource requests cannot be removed",
+            ));
         }
         if removed(&n.limits, &o.limits) {
             errs.push(Error::forbidden(&at.child("limits"), "pod-level resource limits cannot be removed"));

@@ -2,7 +2,9 @@
 
 use super::containers::{self, Shared, as_container};
 use super::options::PodOptions;
-use super::{affinity, dns, meta, pod_annotations, resources, security, spread, tolerations, volumes, windows};
+use super::{
+    affinity, dns, meta, pod_annotations, resources, security, spread, tolerations, volumes, windows,
+};
 use crate::kinds::prelude::*;
 use crate::kinds::scheduling::priority_class::preemption_policy;
 use gantry_types::k8s_openapi::api::core::v1::{Container, PodResourceClaim, PodSpec, PodTemplateSpec};
@@ -135,7 +137,7 @@ fn resource_claims(claims: &[PodResourceClaim], pod: Option<&ObjectMeta>, path: 
     for (i, c) in claims.iter().enumerate() {
         if pod.is_some_and(pod_annotations::is_mirror) {
             let mut e = Error::forbidden(&Path::root(), "static pods do not support resource claims");
-            e.field = String::new();
+            e.field = "[]".to_owned();
             errs.push(e);
             continue;
         }
@@ -152,7 +154,8 @@ fn resource_claims(claims: &[PodResourceClaim], pod: Option<&ObjectMeta>, path: 
         let printed = || crate::kinds::go_types::print("PodResourceClaim", c);
         match (&c.resource_claim_name, &c.resource_claim_template_name) {
             (Some(_), Some(_)) => {
-                let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                let why =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
                 errs.push(invalid_raw(&at, printed(), why));
             }
             (None, None) => {

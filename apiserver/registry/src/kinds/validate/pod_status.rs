@@ -66,9 +66,11 @@ fn conditions(status: &PodStatus, path: &Path) -> ErrorList {
 /// Containers that have ended for good stay ended.
 fn transitions(new: &PodStatus, old: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
-    let all_may_restart = spec.containers.iter().chain(list(&spec.init_containers)).any(|c| {
-        list(&c.restart_policy_rules).iter().any(|r| r.action == "RestartAllContainers")
-    });
+    let all_may_restart = spec
+        .containers
+        .iter()
+        .chain(list(&spec.init_containers))
+        .any(|c| list(&c.restart_policy_rules).iter().any(|r| r.action == "RestartAllContainers"));
     let sets: [(&str, _, _, Option<&[Container]>); 3] = [
         ("containerStatuses", &new.container_statuses, &old.container_statuses, Some(&spec.containers)),
         (
@@ -214,7 +216,10 @@ fn allocated(s: &ContainerStatus, containers: Option<&[Container]>, path: &Path)
                     "" => a.name == format!("claim:{}", c.name),
                     request => a.name == format!("claim:{}/{request}", c.name),
                 });
-                (matches, "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty")
+                (
+                    matches,
+                    "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty",
+                )
             } else {
                 let matches = resources.requests.iter().flatten().any(|(name, _)| *name == a.name);
                 (matches, "must match one of the container's resource requests")

@@ -10,7 +10,7 @@ use gantry_types::k8s_openapi::api::core::v1::{
 
 fn root_forbidden(why: &str) -> ErrorList {
     let mut e = Error::forbidden(&Path::root(), why);
-    e.field = String::new();
+    e.field = "[]".to_owned();
     vec![e]
 }
 
@@ -33,7 +33,9 @@ pub fn metadata_and_spec(pod: &Pod, options: &PodOptions) -> ErrorList {
             }
         }
     }
-    for (field, all) in [("containers", spec.containers.as_slice()), ("initContainers", list(&spec.init_containers))] {
+    for (field, all) in
+        [("containers", spec.containers.as_slice()), ("initContainers", list(&spec.init_containers))]
+    {
         for (i, c) in all.iter().enumerate() {
             errs.extend(containers::image_untrimmed(c, &path.child(field).index(i)));
         }
@@ -186,7 +188,9 @@ fn munge(mut new: PodSpec, old: &PodSpec, path: &Path, errs: &mut ErrorList) -> 
         errs.extend(node_affinity_mutation(has.as_ref(), had.as_ref(), &at));
         match &mut new.affinity {
             None => new.affinity = had.map(|n| Affinity { node_affinity: Some(n), ..Affinity::default() }),
-            Some(a) if old.affinity.is_none() && a.pod_affinity.is_none() && a.pod_anti_affinity.is_none() => {
+            Some(a)
+                if old.affinity.is_none() && a.pod_affinity.is_none() && a.pod_anti_affinity.is_none() =>
+            {
                 new.affinity = None;
             }
             Some(a) => a.node_affinity = had,

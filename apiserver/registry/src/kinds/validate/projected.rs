@@ -3,7 +3,9 @@
 use super::options::PodOptions;
 use super::{paths, volumes};
 use crate::kinds::prelude::*;
-use gantry_types::k8s_openapi::api::core::v1::{KeyToPath, ProjectedVolumeSource, ServiceAccountTokenProjection};
+use gantry_types::k8s_openapi::api::core::v1::{
+    KeyToPath, ProjectedVolumeSource, ServiceAccountTokenProjection,
+};
 use std::collections::BTreeSet;
 
 /// The sources of one volume share a tree: no path may come twice. Cluster trust bundles and pod certificates

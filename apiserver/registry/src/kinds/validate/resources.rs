@@ -105,7 +105,8 @@ fn pod_resource_name(name: &str, path: &Path) -> ErrorList {
 /// Not negative, and whole where the resource is counted.
 pub fn quantity_value(name: &str, q: &ApiQuantity, path: &Path) -> ErrorList {
     let Some(amount) = parse(q) else {
-        let why = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+        let why =
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
         return vec![Error::invalid(path, &q.0, why)];
     };
     let mut errs = ErrorList::new();
@@ -267,14 +268,18 @@ pub fn pod_level(spec: &PodSpec, claims: &ClaimNames, indivisible: bool, path: &
 fn consistency(spec: &PodSpec, resources: &ResourceRequirements, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
     for (name, total) in aggregate(spec, |r| r.requests.as_ref()) {
-        let Some(own) = resources.requests.as_ref().and_then(|r| r.get(&name)).and_then(parse) else { continue };
+        let Some(own) = resources.requests.as_ref().and_then(|r| r.get(&name)).and_then(parse) else {
+            continue;
+        };
         if total > own {
             let why = format!("must be greater than or equal to aggregate container requests of {total}");
             errs.push(Error::invalid(&path.child("requests").key(&name), &own.to_string(), why));
         }
     }
     for (name, total) in aggregate(spec, |r| r.limits.as_ref()) {
-        let Some(own) = resources.limits.as_ref().and_then(|r| r.get(&name)).and_then(parse) else { continue };
+        let Some(own) = resources.limits.as_ref().and_then(|r| r.get(&name)).and_then(parse) else {
+            continue;
+        };
         if is_huge_page(&name) && total > own {
             let why = format!("must be greater than or equal to aggregate container limits of {total}");
             errs.push(Error::invalid(&path.child("limits").key(&name), &own.to_string(), why));

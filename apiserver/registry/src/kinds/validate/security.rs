@@ -6,8 +6,8 @@ use gantry_types::k8s_openapi::api::core::v1::{
     AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
 };
 
-use super::options::PodOptions;
 use super::meta::go_json;
+use super::options::PodOptions;
 use serde::Serialize;
 
 fn ids(id: Option<i64>, path: &Path) -> ErrorList {

@@ -32,7 +32,10 @@ fn requirement(r: &LabelSelectorRequirement, options: Options, path: &Path) -> E
         }
         "In" | "NotIn" => {}
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errs.push(Error::forbidden(&at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            errs.push(Error::forbidden(
+                &at,
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            ));
         }
         "Exists" | "DoesNotExist" => {}
         other => {
@@ -55,7 +58,8 @@ pub fn has_invalid_values(selector: Option<&LabelSelector>) -> bool {
 }
 
 pub fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) && list(&selector.match_expressions).is_empty()
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && list(&selector.match_expressions).is_empty()
 }
 
 /// Whether the selector selects an object with these labels; unreadable selectors select nothing.
@@ -88,7 +92,12 @@ pub fn go_json(selector: Option<&LabelSelector>) -> String {
         || "null".to_owned(),
         |s| {
             meta::go_json(&GoSelector {
-                match_labels: s.match_labels.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+                match_labels: s
+                    .match_labels
+                    .iter()
+                    .flatten()
+                    .map(|(k, v)| (k.as_str(), v.as_str()))
+                    .collect(),
                 match_expressions: list(&s.match_expressions).iter().collect(),
             })
         },

@@ -42,7 +42,10 @@ pub fn update(s: &Service, old: &Service) -> ErrorList {
     errs.extend(cluster_ips_kept(&new_spec, &old_spec));
     errs.extend(families_kept(&new_spec, &old_spec));
     let balanced = |s: &ServiceSpec| text(&s.type_) == "LoadBalancer";
-    if balanced(&new_spec) && balanced(&old_spec) && new_spec.load_balancer_class != old_spec.load_balancer_class {
+    if balanced(&new_spec)
+        && balanced(&old_spec)
+        && new_spec.load_balancer_class != old_spec.load_balancer_class
+    {
         let at = spec_path().child("loadBalancerClass");
         errs.push(Error::invalid(&at, &new_spec.load_balancer_class, "may not change once set"));
     }
@@ -59,7 +62,8 @@ pub fn update(s: &Service, old: &Service) -> ErrorList {
 
 fn service(s: &Service, old: Option<&Service>) -> ErrorList {
     let mut errs = ErrorList::new();
-    let annotation = |s: &Service, key: &str| s.metadata.annotations.as_ref().and_then(|a| a.get(key).cloned());
+    let annotation =
+        |s: &Service, key: &str| s.metadata.annotations.as_ref().and_then(|a| a.get(key).cloned());
     const MODE: &str = "service.kubernetes.io/topology-mode";
     const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
     let annotations_at = Path::new("metadata").child("annotations");
@@ -93,8 +97,10 @@ fn service(s: &Service, old: Option<&Service>) -> ErrorList {
     errs.extend(meta::labels(spec.selector.as_ref(), &path.child("selector")));
     errs.extend(session_affinity(&spec));
     errs.extend(cluster_ips(&spec, old_spec.as_ref()));
-    let stored: Vec<&str> =
-        old_spec.as_ref().map(|o| list(&o.external_ips).iter().map(String::as_str).collect()).unwrap_or_default();
+    let stored: Vec<&str> = old_spec
+        .as_ref()
+        .map(|o| list(&o.external_ips).iter().map(String::as_str).collect())
+        .unwrap_or_default();
     for (i, value) in list(&spec.external_ips).iter().enumerate() {
         let at = path.child("externalIPs").index(i);
         let found = ip::legacy(value, &at, &stored);
@@ -182,7 +188,9 @@ fn session_affinity(s: &ServiceSpec) -> ErrorList {
             s.session_affinity_config.iter().map(|_| Error::forbidden(&config_at, why)).collect()
         }
         "ClientIP" => {
-            let Some(config) = &s.session_affinity_config else { return vec![Error::required(&config_at, NEEDED)] };
+            let Some(config) = &s.session_affinity_config else {
+                return vec![Error::required(&config_at, NEEDED)];
+            };
             let at = config_at.child("clientIP");
             let Some(client) = &config.client_ip else { return vec![Error::required(&at, NEEDED)] };
             let at = at.child("timeoutSeconds");
@@ -361,7 +369,8 @@ fn port_numbers(ports: &[ServicePort], kind: &str) -> ErrorList {
     for (i, p) in ports.iter().enumerate() {
         if !seen.insert((text(&p.protocol), p.port)) {
             let protocol = text(&p.protocol);
-            let key = Key { name: "", protocol, app_protocol: None, port: p.port, target_port: 0, node_port: 0 };
+            let key =
+                Key { name: "", protocol, app_protocol: None, port: p.port, target_port: 0, node_port: 0 };
             let mut e = Error::duplicate(&path.index(i), "");
             e.value = Some(meta::go_json(&key));
             errs.push(e);

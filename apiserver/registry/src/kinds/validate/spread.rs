@@ -23,7 +23,8 @@ pub fn constraints(all: &[TopologySpreadConstraint], options: &PodOptions, path:
             let actions = ["DoNotSchedule", "ScheduleAnyway"];
             errs.push(Error::not_supported(&at.child("whenUnsatisfiable"), when, &actions));
         }
-        let twin = |o: &&TopologySpreadConstraint| o.topology_key == c.topology_key && o.when_unsatisfiable == when;
+        let twin =
+            |o: &&TopologySpreadConstraint| o.topology_key == c.topology_key && o.when_unsatisfiable == when;
         if all[i + 1..].iter().find(twin).is_some() {
             let at = at.child("{topologyKey, whenUnsatisfiable}");
             errs.push(Error::duplicate(&at, &format!("{{{}, {when}}}", c.topology_key)));
@@ -121,7 +122,8 @@ fn keys(keys: &[String], selector: Option<&LabelSelector>, path: &Path) -> Error
         return vec![Error::forbidden(path, "must not be specified when labelSelector is not set")];
     }
     let each = keys.iter().enumerate();
-    each.flat_map(|(i, k)| invalid_each(&path.index(i), k, names::qualified_name(k)).collect::<Vec<_>>()).collect()
+    each.flat_map(|(i, k)| invalid_each(&path.index(i), k, names::qualified_name(k)).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Whether a stored spec's spread constraints fail today's rule on keys.

@@ -19,7 +19,8 @@ pub fn tolerations(all: &[Toleration], options: &PodOptions, path: &Path) -> Err
         if !key.is_empty() {
             errs.extend(invalid_each(&at.child("key"), key, names::qualified_name(key)));
         } else if operator != "Exists" {
-            let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let why =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             errs.push(Error::invalid(&operator_at, operator, why));
         }
         if t.toleration_seconds.is_some() && text(&t.effect) != "NoExecute" {

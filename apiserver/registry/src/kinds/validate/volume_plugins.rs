@@ -48,7 +48,8 @@ pub fn aws(s: &AWSElasticBlockStoreVolumeSource, path: &Path) -> ErrorList {
 fn is_iqn(name: &str) -> bool {
     name.match_indices("iqn.").any(|(at, _)| {
         let rest = &name.as_bytes()[at + 4..];
-        let digits = |r: std::ops::Range<usize>| rest.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+        let digits =
+            |r: std::ops::Range<usize>| rest.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
         if !(digits(0..4) && rest.get(4) == Some(&b'-') && digits(5..7) && rest.get(7) == Some(&b'.')) {
             return false;
         }
@@ -152,7 +153,8 @@ pub fn quobyte(s: &QuobyteVolumeSource, path: &Path) -> ErrorList {
         let why = "must be a UUID and may not exceed a length of 64 characters";
         errs.push(Error::required(&path.child("tenant"), why));
     } else {
-        let is_pair = |p: &str| p.rsplit_once(':').is_some_and(|(h, _)| !h.contains(':') || h.starts_with('['));
+        let is_pair =
+            |p: &str| p.rsplit_once(':').is_some_and(|(h, _)| !h.contains(':') || h.starts_with('['));
         for _ in s.registry.split(',').filter(|p| !is_pair(p)) {
             errs.push(Error::invalid(&path.child("registry"), &s.registry, PAIRS));
         }

@@ -5,9 +5,9 @@ use super::options::PodOptions;
 use super::{claim_template, containers, env, meta, paths, projected, resources, volume_plugins as plugins};
 use crate::kinds::prelude::*;
 use gantry_types::k8s_openapi::api::core::v1::{
-    CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
-    EphemeralVolumeSource, HostPathVolumeSource, ImageVolumeSource, KeyToPath, NFSVolumeSource,
-    PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume,
+    CSIVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+    EmptyDirVolumeSource, EphemeralVolumeSource, HostPathVolumeSource, ImageVolumeSource, KeyToPath,
+    NFSVolumeSource, PersistentVolumeClaimVolumeSource, SecretVolumeSource, Volume,
 };
 use std::collections::BTreeSet;
 
@@ -185,7 +185,11 @@ fn nfs(s: &NFSVolumeSource, path: &Path) -> ErrorList {
 }
 
 fn claim(s: &PersistentVolumeClaimVolumeSource, path: &Path) -> ErrorList {
-    if s.claim_name.is_empty() { vec![Error::required(&path.child("claimName"), "")] } else { ErrorList::new() }
+    if s.claim_name.is_empty() {
+        vec![Error::required(&path.child("claimName"), "")]
+    } else {
+        ErrorList::new()
+    }
 }
 
 fn downward_api(s: &DownwardAPIVolumeSource, path: &Path) -> ErrorList {

@@ -7,7 +7,11 @@ use gantry_types::k8s_openapi::api::core::v1::{PodSpec, WindowsSecurityContextOp
 pub fn options(o: &WindowsSecurityContextOptions, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
     if let Some(name) = &o.gmsa_credential_spec_name {
-        errs.extend(invalid_each(&path.child("gmsaCredentialSpecName"), name, names::dns1123_subdomain(name)));
+        errs.extend(invalid_each(
+            &path.child("gmsaCredentialSpecName"),
+            name,
+            names::dns1123_subdomain(name),
+        ));
     }
     if let Some(spec) = &o.gmsa_credential_spec {
         let at = path.child("gmsaCredentialSpec");
@@ -59,9 +63,7 @@ fn user_name_errors(name: &str) -> Vec<&'static str> {
 
 fn is_netbios(domain: &str) -> bool {
     let count = domain.chars().count();
-    (1..=15).contains(&count)
-        && !domain.starts_with('.')
-        && !domain.contains(|c| "\\/:*?\"<>|".contains(c))
+    (1..=15).contains(&count) && !domain.starts_with('.') && !domain.contains(|c| "\\/:*?\"<>|".contains(c))
 }
 
 fn is_dns_domain(domain: &str) -> bool {
@@ -94,8 +96,7 @@ pub fn host_process(spec: &PodSpec, path: &Path) -> ErrorList {
     });
     if host > 0 {
         if host != containers {
-            let why =
-                "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+            let why = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
             errs.push(Error::invalid(path, "", why));
         }
         if !flag(spec.host_network) {
