@@ -1,16 +1,14 @@
 //! The daemon on one screen: client, port, lease, controllers.
 
 use crate::context::{Context, trim_pod};
+use crate::credentials::Credentials;
 use crate::flags::Config;
-use crate::{identity, lifecycle, network, ops_auth, workloads};
-use anyhow::Context as _;
+use crate::{identity, lifecycle, network, workloads};
 use gantry_client::leader::Elector;
-use gantry_client::{ClientConfig, Informers};
+use gantry_client::{ClientConfig, Informers, port};
 use gantry_daemon::ops::Ops;
-use gantry_daemon::tls::{Pem, TlsOptions, TlsSource};
-use gantry_daemon::{serving, version};
+use gantry_daemon::version;
 use k8s_openapi::api::core::v1::Pod;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,8 +22,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         .await?
         .user_agent(version::user_agent("kube-controller-manager"));
     let client = clients.build()?;
-    let ops = Ops::new().authorized_by(ops_auth::delegated(client.clone()));
-    let port = tokio::spawn(serve(&config, ops, stop.clone()).await?);
+    port::serve(
+        &config.args.port,
+        "kube-controller-manager",
+        10257,
+        Ops::new(),
+        client.clone(),
+        stop.clone(),
+    )
+    .await?;
     let leading = match &config.leader {
         None => None,
         Some(leader) => match Elector::new(client.clone(), leader.clone()).acquire(&stop).await {
@@ -34,11 +39,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         },
     };
     let work = CancellationToken::new();
+    let separate = config.args.use_service_account_credentials;
+    let credentials = Credentials::new(&clients, client.clone(), separate, work.clone())?;
     let context = Context {
         config: Arc::new(config),
         informers: Informers::new(client.clone()),
         watch_client: clients.build()?,
         client,
+        credentials,
         stop: work.clone(),
         tasks: TaskTracker::new(),
     };
@@ -55,8 +63,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     if let Some(leading) = leading {
         leading.release().await;
     }
-    // The port ends by the same signal; a panic in it has been reported.
-    let _ = port.await;
     Ok(())
 }
 
@@ -101,43 +107,4 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     }
     context.informers.start(&context.stop);
     Ok(())
-}
-
-/// The secure port, ready to run. Without certificate files it presents one of its own making, as upstream.
-async fn serve(
-    config: &Config,
-    ops: Ops,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let port = &config.port;
-    let (certificate, key) = match &port.certificate {
-        Some((certificate, key)) => (Pem::File(certificate.clone()), Pem::File(key.clone())),
-        None => {
-            let (certificate, key) = self_signed().context("cannot make a serving certificate")?;
-            (Pem::Data(certificate), Pem::Data(key))
-        }
-    };
-    let client_ca = port.client_ca.clone().map(Pem::File);
-    let tls = Arc::new(TlsSource::new(TlsOptions { certificate, key, client_ca, http2: true })?);
-    let listener = match port.port {
-        0 => None,
-        number => {
-            let address = SocketAddr::new(port.address, number);
-            Some(serving::bind(address).await.with_context(|| format!("failed to listen on {address}"))?)
-        }
-    };
-    Ok(async move {
-        if let Some(listener) = listener {
-            ops.serve(listener, Some(tls), stop).await;
-        }
-    })
-}
-
-fn self_signed() -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    use gantry_pki::{Ca, Profile};
-    let (now, year) = (jiff::Timestamp::now(), std::time::Duration::from_secs(365 * 86_400));
-    let authority = Ca::create("kube-controller-manager-ca", now, year)?;
-    let profile = Profile::server("kube-controller-manager", vec!["localhost".into(), "127.0.0.1".into()]);
-    let issued = authority.issue(&profile, now)?;
-    Ok((issued.cert.into_bytes(), issued.key.into_bytes()))
 }

@@ -1,5 +1,6 @@
 //! What every controller gets to work with.
 
+use crate::credentials::Credentials;
 use crate::flags::Config;
 use gantry_client::{Client, Informer, Informers, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Executor, Reconcile, RunOptions};
@@ -17,7 +18,10 @@ pub const BY_CONTROLLER: &str = "controller";
 #[derive(Clone)]
 pub struct Context {
     pub config: Arc<Config>,
+    /// The daemon's own identity, for reading.
     pub client: Client,
+    /// The controllers' identities, for writing.
+    pub credentials: Credentials,
     /// Its own connection, for the many metadata watches of the garbage collector.
     pub watch_client: Client,
     pub informers: Informers,
@@ -26,12 +30,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn recorder(&self, component: &str) -> Recorder {
-        Recorder::new(self.client.clone(), component, "")
+    /// Events reported by `component`, sent as the service account `account`.
+    pub fn recorder(&self, account: &str, component: &str) -> Recorder {
+        Recorder::new(self.credentials.client(account), component, "")
     }
 
-    pub fn executor(&self, barrier: Barrier) -> Executor {
-        Executor::new(self.client.clone(), barrier)
+    /// The hand of the controller whose service account is `account`.
+    pub fn executor(&self, account: &str, barrier: Barrier) -> Executor {
+        Executor::new(self.credentials.client(account), barrier)
     }
 
     /// The shared pod informer, with the index every owner uses.

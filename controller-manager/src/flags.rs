@@ -2,9 +2,10 @@
 
 use clap::{ArgAction, Parser};
 use gantry_client::leader::LeaderConfig;
+use gantry_client::leader_args::LeaderArgs;
+use gantry_client::port::PortArgs;
 use gantry_daemon::logs::LogArgs;
 use ipnet::IpNet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,20 +31,12 @@ pub struct Args {
     /// A list of controllers to enable: '*' enables all on-by-default controllers, 'foo' enables foo, '-foo' disables foo.
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub leader_elect: bool,
-    #[arg(long, default_value = "15s", value_parser = duration)]
-    pub leader_elect_lease_duration: Duration,
-    #[arg(long, default_value = "10s", value_parser = duration)]
-    pub leader_elect_renew_deadline: Duration,
-    #[arg(long, default_value = "2s", value_parser = duration)]
-    pub leader_elect_retry_period: Duration,
+    #[command(flatten)]
+    pub leader: LeaderArgs,
+    #[command(flatten)]
+    pub port: PortArgs,
     #[arg(long, default_value = "leases")]
     pub leader_elect_resource_lock: String,
-    #[arg(long, default_value = "kube-controller-manager")]
-    pub leader_elect_resource_name: String,
-    #[arg(long, default_value = "kube-system")]
-    pub leader_elect_resource_namespace: String,
     /// The certificate authority put into every namespace's kube-root-ca.crt.
     #[arg(long)]
     pub root_ca_file: Option<PathBuf>,
@@ -102,24 +95,10 @@ pub struct Args {
     pub large_cluster_size_threshold: usize,
     #[arg(long, default_value_t = 12500)]
     pub terminated_pod_gc_threshold: i32,
-    #[arg(long, default_value = "0.0.0.0")]
-    pub bind_address: IpAddr,
-    #[arg(long, default_value_t = 10257)]
-    pub secure_port: u16,
-    #[arg(long)]
-    pub tls_cert_file: Option<PathBuf>,
-    #[arg(long)]
-    pub tls_private_key_file: Option<PathBuf>,
     #[arg(long)]
     pub cert_dir: Option<PathBuf>,
     #[arg(long)]
-    pub client_ca_file: Option<PathBuf>,
-    #[arg(long)]
     pub requestheader_client_ca_file: Option<PathBuf>,
-    #[arg(long)]
-    pub authentication_kubeconfig: Option<PathBuf>,
-    #[arg(long)]
-    pub authorization_kubeconfig: Option<PathBuf>,
     #[arg(long)]
     pub cluster_signing_cert_file: Option<PathBuf>,
     #[arg(long)]
@@ -210,24 +189,12 @@ const ALIASES: &[(&str, &str)] = &[
 const ELSEWHERE: &[&str] =
     &["bootstrap-signer-controller", "token-cleaner-controller", "bootstrapsigner", "tokencleaner"];
 
-/// Where the secure port listens and what it presents.
-#[derive(Clone, Debug)]
-pub struct SecurePort {
-    pub address: IpAddr,
-    /// 0 switches it off.
-    pub port: u16,
-    pub certificate: Option<(PathBuf, PathBuf)>,
-    pub client_ca: Option<PathBuf>,
-    pub auth_kubeconfig: Option<PathBuf>,
-}
-
 /// The resolved configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub args: Args,
     /// `None` where leader election is off.
     pub leader: Option<LeaderConfig>,
-    pub port: SecurePort,
     pub workers: usize,
 }
 
@@ -265,30 +232,13 @@ pub fn resolve(args: Args) -> anyhow::Result<Config> {
     if args.allocate_node_cidrs && args.cluster_cidr.is_empty() {
         anyhow::bail!("no Cluster CIDR: --cluster-cidr must be set when --allocate-node-cidrs is");
     }
-    let leader = LeaderConfig {
-        namespace: args.leader_elect_resource_namespace.clone(),
-        name: args.leader_elect_resource_name.clone(),
-        lease_duration: args.leader_elect_lease_duration,
-        renew_deadline: args.leader_elect_renew_deadline,
-        retry_period: args.leader_elect_retry_period,
-        ..LeaderConfig::new("")
-    };
-    if args.leader_elect {
-        leader.validate().map_err(anyhow::Error::msg)?;
-        anyhow::ensure!(
-            args.leader_elect_resource_lock == "leases",
-            "unsupported resource lock {:?}",
-            args.leader_elect_resource_lock
-        );
-    }
-    let port = SecurePort {
-        address: args.bind_address,
-        port: args.secure_port,
-        certificate: args.tls_cert_file.clone().zip(args.tls_private_key_file.clone()),
-        client_ca: args.client_ca_file.clone(),
-        auth_kubeconfig: args.authentication_kubeconfig.clone(),
-    };
-    Ok(Config { leader: args.leader_elect.then_some(leader), port, workers: args.workers, args })
+    let leader = args.leader.resolve("kube-controller-manager").map_err(anyhow::Error::msg)?;
+    anyhow::ensure!(
+        args.leader_elect_resource_lock == "leases",
+        "unsupported resource lock {:?}",
+        args.leader_elect_resource_lock
+    );
+    Ok(Config { leader, workers: args.workers, args })
 }
 
 #[cfg(test)]

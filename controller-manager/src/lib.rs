@@ -12,10 +12,10 @@
 
 pub mod assemble;
 pub mod context;
+pub mod credentials;
 pub mod discovery;
 pub mod flags;
 pub mod identity;
 pub mod lifecycle;
 pub mod network;
-pub mod ops_auth;
 pub mod workloads;

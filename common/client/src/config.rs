@@ -147,6 +147,28 @@ impl ClientConfig {
     /// # Errors
     /// Where certificates, keys or names are not sound.
     pub fn build(&self) -> Result<Client, ConfigError> {
+        let (config, http) = self.connections()?;
+        let service = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .map_err(tower::BoxError::from)
+            .service(http);
+        Ok(Client::new(service, config.default_namespace))
+    }
+
+    /// Connections to the same server without any identity, for clients that each bring a token.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn bearers(&self) -> Result<Bearers, ConfigError> {
+        let mut bare = self.clone();
+        bare.config.auth_info = kube::config::AuthInfo::default();
+        let (config, http) = bare.connections()?;
+        Ok(Bearers { config, http })
+    }
+
+    fn connections(&self) -> Result<(Config, Http), ConfigError> {
         // An error says a provider is installed already, and there is only this one in the tree.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = self.config.clone();
@@ -168,23 +190,74 @@ impl ClientConfig {
             .clone()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| ConfigError::ServerName(name)))
             .transpose()?;
-        let http: hyper_util::client::legacy::Client<_, Body> =
-            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(Duration::from_secs(90))
-                .http2_keep_alive_interval(Duration::from_secs(30))
-                .http2_keep_alive_timeout(Duration::from_secs(15))
-                .http2_initial_stream_window_size(256 << 10)
-                .http2_initial_connection_window_size(1 << 20)
-                .build(Connector::new(tls, server_name));
+        let http: Http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(15))
+            .http2_initial_stream_window_size(256 << 10)
+            .http2_initial_connection_window_size(1 << 20)
+            .build(Connector::new(tls, server_name));
+        Ok((config, http))
+    }
+}
+
+type Http = hyper_util::client::legacy::Client<Connector, Body>;
+
+/// A bearer token that may be replaced while clients use it; requests wait for the first one.
+#[derive(Clone)]
+pub struct Bearer(Arc<tokio::sync::watch::Sender<Option<HeaderValue>>>);
+
+impl Default for Bearer {
+    fn default() -> Self {
+        Self(Arc::new(tokio::sync::watch::channel(None).0))
+    }
+}
+
+impl Bearer {
+    /// # Errors
+    /// Where the token cannot stand in a header.
+    pub fn set(&self, token: &str) -> Result<(), ConfigError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ConfigError::Header)?;
+        value.set_sensitive(true);
+        self.0.send_replace(Some(value));
+        Ok(())
+    }
+}
+
+/// One connection pool for many identities; see [`ClientConfig::bearers`].
+#[derive(Clone)]
+pub struct Bearers {
+    config: Config,
+    http: Http,
+}
+
+impl Bearers {
+    /// A client that acts as whoever the token names.
+    ///
+    /// # Errors
+    /// Where the configured headers are not sound.
+    pub fn client(&self, bearer: &Bearer) -> Result<Client, ConfigError> {
+        let http = self.http.clone();
+        let tokens = bearer.0.clone();
         let service = ServiceBuilder::new()
-            .layer(config.base_uri_layer())
-            .option_layer(config.auth_layer()?)
-            .layer(config.extra_headers_layer()?)
+            .layer(self.config.base_uri_layer())
+            .layer(self.config.extra_headers_layer()?)
             .map_err(tower::BoxError::from)
-            .service(http);
-        Ok(Client::new(service, config.default_namespace))
+            .service(tower::service_fn(move |mut request: http::Request<Body>| {
+                let (http, mut tokens) = (http.clone(), tokens.subscribe());
+                async move {
+                    // The sender lives in the service, so a token comes or the request is dropped.
+                    if let Ok(token) = tokens.wait_for(Option::is_some).await.map(|t| t.clone())
+                        && let Some(token) = token
+                    {
+                        request.headers_mut().insert(http::header::AUTHORIZATION, token);
+                    }
+                    http.request(request).await.map_err(tower::BoxError::from)
+                }
+            }));
+        Ok(Client::new(service, self.config.default_namespace.clone()))
     }
 }
 

@@ -6,6 +6,8 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use prometheus::{IntGaugeVec, register_int_gauge_vec};
+use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,18 @@ struct Observed {
     at: Option<Instant>,
 }
 
+/// Whether this process leads, by lease; `None` where the name is taken by someone else's metric.
+static STATUS: LazyLock<Option<IntGaugeVec>> = LazyLock::new(|| {
+    let help = "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.";
+    register_int_gauge_vec!("leader_election_master_status", help, &["name"]).ok()
+});
+
+fn note_status(name: &str, leads: bool) {
+    if let Some(gauge) = &*STATUS {
+        gauge.with_label_values(&[name]).set(i64::from(leads));
+    }
+}
+
 /// A candidate.
 pub struct Elector {
     config: LeaderConfig,
@@ -89,6 +103,7 @@ impl Elector {
     /// Waits until we lead; `None` if `stop` comes first. The returned lead renews itself.
     pub async fn acquire(mut self, stop: &CancellationToken) -> Option<Leading> {
         tracing::info!(lease = %self.lease_name(), "attempting to acquire leader lease");
+        note_status(&self.config.name, false);
         loop {
             match self.try_once().await {
                 Ok(true) => break,
@@ -102,6 +117,7 @@ impl Elector {
             }
         }
         tracing::info!(lease = %self.lease_name(), "successfully acquired lease");
+        note_status(&self.config.name, true);
         let (lost, release) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::spawn(self.renew(lost.clone(), release.clone()));
         Some(Leading { lost, release, task })
@@ -112,6 +128,12 @@ impl Elector {
     }
 
     async fn renew(mut self, lost: CancellationToken, release: CancellationToken) {
+        self.keep(&lost, &release).await;
+        note_status(&self.config.name, false);
+        lost.cancel();
+    }
+
+    async fn keep(&mut self, lost: &CancellationToken, release: &CancellationToken) {
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -138,7 +160,6 @@ impl Elector {
             }
         }
         self.give_up().await;
-        lost.cancel();
     }
 
     async fn give_up(&mut self) {

@@ -59,7 +59,7 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
                 continue;
             }
             Err(error) => {
-                report(target, &error);
+                report(target, &error, &backoff);
                 sink.failed(&error);
                 backoff.pause().await;
                 continue;
@@ -79,7 +79,7 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
                 }
                 Err(error) if error.code() == Some(410) => break,
                 Err(error) => {
-                    report(target, &error);
+                    report(target, &error, &backoff);
                     sink.failed(&error);
                     backoff.pause().await;
                 }
@@ -88,14 +88,15 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
     }
 }
 
-fn report(target: &Target, error: &kube::Error) {
-    match error.code() {
-        Some(_) => tracing::warn!(
-            path = target.path,
-            error = crate::error::message(error),
-            "failed to list or watch"
-        ),
-        None => tracing::info!(path = target.path, %error, "cannot reach the API server to list or watch"),
+/// Tells of the first failure in a row; the rest only where debugging.
+fn report(target: &Target, error: &kube::Error, backoff: &Backoff) {
+    let (path, words) = (&target.path, crate::error::message(error));
+    if backoff.0 > MIN_BACKOFF {
+        tracing::debug!(path, error = words, "still failing to list or watch");
+    } else if error.code().is_some() {
+        tracing::warn!(path, error = words, "failed to list or watch");
+    } else {
+        tracing::info!(path, error = words, "cannot reach the API server to list or watch");
     }
 }
 

@@ -160,7 +160,7 @@ fn request(effect: &Effect) -> Result<Request<Vec<u8>>, kube::Error> {
             (Method::PATCH, path(target, subresource), PatchKind::content_type(*kind), body.0.clone())
         }
         Effect::Delete { target, uid, resource_version, propagation, grace_seconds } => {
-            let preconditions = (uid.is_some() || resource_version.is_some()).then(|| Preconditions {
+            let preconditions = (uid.is_some() || resource_version.is_some()).then_some(Preconditions {
                 uid: uid.as_deref(),
                 resource_version: resource_version.as_deref(),
             });

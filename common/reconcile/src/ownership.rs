@@ -136,8 +136,8 @@ mod tests {
         let mut owner = ReplicaSet::default();
         owner.metadata.uid = Some("me".into());
         owner.metadata.name = Some("rs".into());
-        owner.metadata.deletion_timestamp =
-            going.then(|| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        owner.metadata.deletion_timestamp = going
+            .then_some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
         let wanted = LabelSelector {
             match_labels: Some([("app".into(), "x".into())].into()),
             match_expressions: None,

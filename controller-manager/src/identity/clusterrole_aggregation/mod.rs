@@ -30,7 +30,10 @@ pub fn start(context: &Context) {
     });
     let barrier = Barrier::default();
     barrier.track(&roles);
-    let controller = Controller { roles, executor: context.executor(barrier.clone()) };
+    let controller = Controller {
+        roles,
+        executor: context.executor("clusterrole-aggregation-controller", barrier.clone()),
+    };
     context.run("clusterrole-aggregation-controller", 5, controller, queue, barrier);
 }
 

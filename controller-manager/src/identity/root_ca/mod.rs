@@ -48,7 +48,12 @@ pub fn start(context: &Context) -> anyhow::Result<()> {
     maps.start(&context.stop);
     let barrier = Barrier::default();
     barrier.track(&maps);
-    let controller = Controller { namespaces, maps, executor: context.executor(barrier.clone()), bundle };
+    let controller = Controller {
+        namespaces,
+        maps,
+        executor: context.executor("root-ca-cert-publisher", barrier.clone()),
+        bundle,
+    };
     context.run("root-ca-certificate-publisher-controller", 1, controller, queue, barrier);
     Ok(())
 }

@@ -29,7 +29,11 @@ pub fn start(context: &Context) {
     });
     let barrier = Barrier::default();
     barrier.track(&accounts);
-    let controller = Controller { namespaces, accounts, executor: context.executor(barrier.clone()) };
+    let controller = Controller {
+        namespaces,
+        accounts,
+        executor: context.executor("service-account-controller", barrier.clone()),
+    };
     context.run("serviceaccount-controller", 1, controller, queue, barrier);
 }
 

@@ -213,7 +213,9 @@ impl Graph {
         self.removed(node)
     }
 
-    fn removed(&mut self, node: Node) -> Vec<Work> {
+    fn removed(&mut self, mut node: Node) -> Vec<Work> {
+        // An object may name itself; that holds nothing.
+        node.dependents.remove(&node.identity.uid);
         let uid = &node.identity.uid;
         if !node.dependents.is_empty() {
             self.note_absent(node.identity.clone());
@@ -224,6 +226,17 @@ impl Graph {
                 works.push(Work::Delete(owner.uid.as_str().into()));
             }
             self.leave(&owner.uid, uid);
+        }
+        // Until its dependents are gone, or no longer name it, the edges stay; only the object does not.
+        if !node.dependents.is_empty() {
+            let rest = Node {
+                owners: Vec::new(),
+                is_virtual: true,
+                deleting: false,
+                deleting_dependents: false,
+                ..node
+            };
+            self.nodes.insert(rest.identity.uid.clone(), rest);
         }
         works
     }

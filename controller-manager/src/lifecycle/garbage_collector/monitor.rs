@@ -32,7 +32,10 @@ pub(super) fn start(
     stop: CancellationToken,
 ) -> Synced {
     let (sender, receiver) = tokio_watch::channel(false);
-    let (client, recorder) = (context.watch_client.clone(), context.recorder("garbage-collector-controller"));
+    let (client, recorder) = (
+        context.watch_client.clone(),
+        context.recorder("generic-garbage-collector", "garbage-collector-controller"),
+    );
     let target =
         Target { path: resource.path(""), label_selector: None, field_selector: None, metadata_only: true };
     context.tasks.spawn(async move {

@@ -14,7 +14,7 @@ const ORPHAN: &str = "orphan";
 
 pub(super) fn start(context: &Context, shared: Arc<Shared>) {
     let limit = Arc::new(tokio::sync::Semaphore::new(context.config.args.concurrent_gc_syncs.max(1)));
-    let client = context.client.clone();
+    let client = context.credentials.client("generic-garbage-collector");
     context.tasks.spawn(async move {
         // The semaphore is never closed; the queue is, at the end.
         while let Ok(permit) = limit.clone().acquire_owned().await {

@@ -54,8 +54,8 @@ pub fn start(context: &Context) {
     barrier.track(&namespaces);
     let controller = Controller {
         namespaces,
-        client: context.client.clone(),
-        executor: context.executor(barrier.clone()),
+        client: context.credentials.client("namespace-controller"),
+        executor: context.executor("namespace-controller", barrier.clone()),
     };
     let workers = context.config.args.concurrent_namespace_syncs;
     context.run("namespace-controller", workers, controller, queue, barrier);
@@ -63,8 +63,9 @@ pub fn start(context: &Context) {
 
 #[derive(Deserialize)]
 struct Items {
+    /// `null` where there are none.
     #[serde(default)]
-    items: Vec<Item>,
+    items: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +95,7 @@ impl Controller {
             .body(Vec::new())
             .map_err(kube::Error::HttpError)?;
         match self.client.request::<Items>(request).await {
-            Ok(list) => Ok(list.items.into_iter().map(|i| i.metadata).collect()),
+            Ok(list) => Ok(list.items.into_iter().flatten().map(|i| i.metadata).collect()),
             Err(error) if unsupported(&error) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -50,7 +50,7 @@ pub fn start(context: &Context) {
         }
     });
     leases.start(&context.stop);
-    let recorder = context.recorder("node-controller");
+    let recorder = context.recorder("node-controller", "node-controller");
     let (to, seen, telling) = (queue.clone(), health.clone(), recorder.clone());
     nodes.on(move |delta| {
         let node = delta.object();
@@ -93,7 +93,7 @@ pub fn start(context: &Context) {
         nodes,
         leases,
         pods,
-        executor: context.executor(barrier.clone()),
+        executor: context.executor("node-controller", barrier.clone()),
         recorder,
         health,
         zones: Mutex::new(Zones::new(zones::Limits {

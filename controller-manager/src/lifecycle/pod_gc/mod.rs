@@ -43,10 +43,11 @@ pub fn start(context: &Context) {
         let node = node_of(pod);
         if node.is_empty() && pod.metadata.deletion_timestamp.is_some() {
             to.add(Key::of(&**pod));
-        } else if !node.is_empty() && delta.old().is_none_or(|old| node_of(old) != node) {
-            if known.store().get(&Key::new("", node)).is_none() {
-                to.add_after(Key::new(NODE, node), QUARANTINE);
-            }
+        } else if !node.is_empty()
+            && delta.old().is_none_or(|old| node_of(old) != node)
+            && known.store().get(&Key::new("", node)).is_none()
+        {
+            to.add_after(Key::new(NODE, node), QUARANTINE);
         }
     });
     let to = queue.clone();
@@ -60,7 +61,12 @@ pub fn start(context: &Context) {
     });
     let barrier = Barrier::default();
     barrier.track(&pods);
-    let controller = Controller { pods, nodes, executor: context.executor(barrier.clone()), threshold };
+    let controller = Controller {
+        pods,
+        nodes,
+        executor: context.executor("pod-garbage-collector", barrier.clone()),
+        threshold,
+    };
     context.run("pod-garbage-collector-controller", 2, controller, queue, barrier);
 }
 

@@ -67,8 +67,8 @@ pub fn start(context: &Context) {
     let controller = Controller {
         pods,
         nodes,
-        executor: context.executor(barrier.clone()),
-        recorder: context.recorder("taint-eviction-controller"),
+        executor: context.executor("node-controller", barrier.clone()),
+        recorder: context.recorder("node-controller", "taint-eviction-controller"),
         waiting: Mutex::default(),
     };
     context.run("taint-eviction-controller", 8, controller, queue, barrier);

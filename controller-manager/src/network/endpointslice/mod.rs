@@ -14,13 +14,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 /// The `endpointslice.kubernetes.io/managed-by` of our slices.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const BY_SERVICE: &str = "service";
-/// Changes of pods within this time are put into one update of the slices.
-const BATCH: Duration = Duration::from_millis(0);
 
 struct Controller {
     services: Informer<Service>,
@@ -71,7 +68,7 @@ pub fn start(context: &Context) {
         pods,
         nodes,
         slices,
-        executor: context.executor(barrier.clone()),
+        executor: context.executor("endpointslice-controller", barrier.clone()),
         max: context.config.args.max_endpoints_per_slice.clamp(1, 1000),
         triggers: Mutex::default(),
     };
@@ -113,7 +110,7 @@ fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delta: &Delta<P
         let Some(wanted) = selector_of(&service).filter(|s| !s.is_empty()) else { continue };
         let selects = |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|l| selector::subset(wanted, l));
         if selects(new) || delta.old().is_some_and(|old| selects(old)) {
-            queue.add_after(Key::of(&*service), BATCH);
+            queue.add(Key::of(&*service));
         }
     }
 }

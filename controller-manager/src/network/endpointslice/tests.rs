@@ -45,7 +45,7 @@ fn pod(line: &str) -> Arc<Pod> {
             name: Some(words[0].into()),
             namespace: Some("n".into()),
             uid: Some(words[0].into()),
-            deletion_timestamp: has("going").then(|| Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: has("going").then_some(Time(jiff::Timestamp::UNIX_EPOCH)),
             ..Default::default()
         },
         spec: Some(PodSpec {

@@ -33,8 +33,8 @@ pub fn start(context: &Context) {
         |range: &IpNet| plan::Pool { range: *range, mask: context.config.node_mask(range.addr().is_ipv6()) };
     let controller = Controller {
         nodes,
-        executor: context.executor(barrier.clone()),
-        recorder: context.recorder("cidrAllocator"),
+        executor: context.executor("node-controller", barrier.clone()),
+        recorder: context.recorder("node-controller", "cidrAllocator"),
         pools: context.config.args.cluster_cidr.iter().map(pool).collect(),
         services: context.config.args.service_cluster_ip_range.clone(),
     };

@@ -54,8 +54,8 @@ pub fn start(context: &Context) {
         deployments,
         sets,
         pods,
-        executor: context.executor(barrier.clone()),
-        recorder: context.recorder("deployment-controller"),
+        executor: context.executor("deployment-controller", barrier.clone()),
+        recorder: context.recorder("deployment-controller", "deployment-controller"),
     };
     let workers = context.config.args.concurrent_deployment_syncs;
     context.run("deployment-controller", workers, controller, queue, barrier);

@@ -35,8 +35,8 @@ pub fn start(context: &Context) {
     let controller = Controller {
         sets,
         pods,
-        executor: context.executor(barrier.clone()),
-        recorder: context.recorder("replicaset-controller"),
+        executor: context.executor("replicaset-controller", barrier.clone()),
+        recorder: context.recorder("replicaset-controller", "replicaset-controller"),
     };
     let workers = context.config.args.concurrent_replicaset_syncs;
     context.run("replicaset-controller", workers, controller, queue, barrier);
