@@ -120,7 +120,12 @@ fn authentication_info(server: &Server) -> Vec<Wish> {
             object.set_at(&["data", key], serde_json::to_string(values).unwrap_or_default());
         }
     }
-    vec![Wish { resource: ("", "v1", "configmaps"), namespace: "kube-system".into(), object, reconcile: true }]
+    vec![Wish {
+        resource: ("", "v1", "configmaps"),
+        namespace: "kube-system".into(),
+        object,
+        reconcile: true,
+    }]
 }
 
 fn options() -> WriteOptions {

@@ -43,7 +43,9 @@ async fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
                     .with_context(|| format!("cannot make {}", folder.display()))?;
             }
             let file = file.clone();
-            let store = tokio::task::spawn_blocking(move || EmbeddedStore::open_with(file, compaction_interval)).await??;
+            let store =
+                tokio::task::spawn_blocking(move || EmbeddedStore::open_with(file, compaction_interval))
+                    .await??;
             Ok(Arc::new(store))
         }
         Storage::Etcd { servers, ca, client } => {

@@ -1,8 +1,8 @@
 //! The one body type of answers and of requests on their way through the chain.
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use std::pin::Pin;
