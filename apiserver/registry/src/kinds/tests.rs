@@ -158,3 +158,64 @@ fn every_stored_kind_has_a_strategy() {
         }
     }
 }
+
+#[derive(Deserialize)]
+struct Shape {
+    kind: String,
+    object: Box<RawValue>,
+    stored: Box<RawValue>,
+}
+
+/// A tree to compare by.
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(untagged)]
+enum Tree {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    Text(String),
+    List(Vec<Tree>),
+    Map(std::collections::BTreeMap<String, Tree>),
+}
+
+/// Where two trees differ, a line a place. Nulls of optional fields are no difference.
+fn differences(path: &str, want: Option<&Tree>, got: Option<&Tree>, out: &mut Vec<String>) {
+    match (want.filter(|t| **t != Tree::Null), got.filter(|t| **t != Tree::Null)) {
+        (Some(Tree::Map(w)), Some(Tree::Map(g))) => {
+            let keys: std::collections::BTreeSet<&String> = w.keys().chain(g.keys()).collect();
+            for k in keys {
+                differences(&format!("{path}.{k}"), w.get(k), g.get(k), out);
+            }
+        }
+        (Some(Tree::List(w)), Some(Tree::List(g))) if w.len() == g.len() => {
+            for (i, (w, g)) in w.iter().zip(g).enumerate() {
+                differences(&format!("{path}[{i}]"), Some(w), Some(g), out);
+            }
+        }
+        (w, g) if w == g => {}
+        (w, g) => out.push(format!("{path}: want {w:?} got {g:?}")),
+    }
+}
+
+#[test]
+fn objects_are_stored_as_upstream_stores_them() {
+    let mut wrong = Vec::new();
+    for line in include_str!("testdata/shape.jsonl").lines() {
+        let shape: Shape = serde_json::from_str(line).expect("a shape");
+        let strategy = strategy_for(row(&shape.kind)).expect("a strategy");
+        let user = UserInfo::default();
+        let cx = Context { user: &user, now: Timestamp::UNIX_EPOCH, dry_run: true, subresource: "" };
+        let mut object = strategy.default(document(&shape.object)).expect("sound");
+        if shape.kind == "Service" {
+            let range = IpRange::new("10.96.0.0".parse().expect("an address"), 16);
+            let allocators = Allocators::new(vec![range], PortRange::default());
+            allocators.begin_create(&mut object, true).expect("room").commit();
+        }
+        let judged = strategy.create(&cx, object).expect("sound");
+        assert_eq!(judged.errors, Vec::new(), "{}", shape.kind);
+        let want: Tree = serde_json::from_str(shape.stored.get()).expect("a tree");
+        let got: Tree = serde_json::from_slice(&judged.object.to_json()).expect("a tree");
+        differences(&shape.kind, Some(&want), Some(&got), &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

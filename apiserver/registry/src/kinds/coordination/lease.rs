@@ -38,6 +38,10 @@ fn validate_spec(spec: Option<&LeaseSpec>) -> ErrorList {
 impl Strategy for Leases {
     type Kind = Lease;
 
+    fn default(&self, lease: &mut Lease) {
+        lease.spec.get_or_insert_default();
+    }
+
     fn prepare_create(&self, _cx: &Context<'_>, lease: &mut Lease) {
         // Coordinated leader election is behind a gate that is off by default.
         if let Some(spec) = &mut lease.spec {

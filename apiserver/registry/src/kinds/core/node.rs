@@ -180,6 +180,10 @@ impl Strategy for Nodes {
             status.allocatable.clone_from(&status.capacity);
         }
         resource_list(&mut status.allocatable);
+        // These show even when empty.
+        status.node_info.get_or_insert_default();
+        let endpoints = status.daemon_endpoints.get_or_insert_default();
+        endpoints.kubelet_endpoint.get_or_insert_default();
     }
 
     fn prepare_create(&self, _cx: &Context<'_>, node: &mut Node) {

@@ -80,6 +80,13 @@ fn env(vars: &mut Option<Vec<EnvVar>>) {
     }
 }
 
+/// Flags that are not pointers upstream are stored only when set.
+fn drop_false(b: &mut Option<bool>) {
+    if *b == Some(false) {
+        *b = None;
+    }
+}
+
 macro_rules! container_defaults {
     ($c:expr) => {{
         let c = $c;
@@ -91,6 +98,12 @@ macro_rules! container_defaults {
             default_text(&mut p.protocol, "TCP");
         }
         env(&mut c.env);
+        for off in [&mut c.stdin, &mut c.stdin_once, &mut c.tty] {
+            drop_false(off);
+        }
+        for m in c.volume_mounts.iter_mut().flatten() {
+            drop_false(&mut m.read_only);
+        }
         c.resources.get_or_insert_default();
         requirements(&mut c.resources);
         for p in [&mut c.liveness_probe, &mut c.readiness_probe, &mut c.startup_probe] {
@@ -214,12 +227,8 @@ pub fn spec(s: &mut PodSpec) {
     } else {
         s.service_account.clone_from(&s.service_account_name);
     }
-    if s.security_context.is_some() {
-        for off in [&mut s.host_network, &mut s.host_pid, &mut s.host_ipc] {
-            if *off == Some(false) {
-                *off = None;
-            }
-        }
+    for off in [&mut s.host_network, &mut s.host_pid, &mut s.host_ipc] {
+        drop_false(off);
     }
     s.volumes.iter_mut().flatten().for_each(volume);
     s.init_containers.iter_mut().flatten().for_each(container);

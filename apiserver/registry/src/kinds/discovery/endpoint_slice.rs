@@ -173,6 +173,9 @@ impl Strategy for EndpointSlices {
     type Kind = EndpointSlice;
 
     fn default(&self, slice: &mut EndpointSlice) {
+        for e in slice.endpoints.iter_mut().flatten() {
+            e.conditions.get_or_insert_default();
+        }
         for p in slice.ports.iter_mut().flatten() {
             p.name.get_or_insert_default();
             p.protocol.get_or_insert_with(|| "TCP".to_owned());
