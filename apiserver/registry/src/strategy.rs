@@ -188,6 +188,38 @@ fn untyped<K: Serialize>(object: &K) -> StatusResult<Document> {
     Document::from_typed(object).map_err(Status::internal)
 }
 
+/// Of a body, only the parts selectable fields are made from: runs on every change of every object, so the
+/// rest is skipped unread. Takes in a section's members that begin like a wanted one (`status.podIP` is the
+/// first of `podIPs`). `None` where a field is not a member of a section.
+fn excerpt(body: &[u8], names: &[&str]) -> Option<String> {
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+    let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        let (section, member) = name.split_once('.')?;
+        wanted.entry(section).or_default().push(member);
+    }
+    let top: BTreeMap<&str, &RawValue> = serde_json::from_slice(body).ok()?;
+    let mut out = String::from("{");
+    for (section, members) in wanted {
+        let Some(raw) = top.get(section) else { continue };
+        let inside: BTreeMap<&str, &RawValue> = serde_json::from_str(raw.get()).ok()?;
+        out.push_str(if out.len() > 1 { ",\"" } else { "\"" });
+        out.push_str(section);
+        out.push_str("\":{");
+        let mut first = true;
+        for (key, value) in inside.iter().filter(|(k, _)| members.iter().any(|m| k.starts_with(m))) {
+            out.push_str(if std::mem::take(&mut first) { "\"" } else { ",\"" });
+            out.push_str(key);
+            out.push_str("\":");
+            out.push_str(value.get());
+        }
+        out.push('}');
+    }
+    out.push('}');
+    Some(out)
+}
+
 impl<S: Strategy> AnyStrategy for Erased<S> {
     fn default(&self, object: Document) -> StatusResult<Document> {
         let mut kind = typed(&object)?;
@@ -242,10 +274,15 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
 
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)> {
-        if self.0.field_names().is_empty() {
+        let names = self.0.field_names();
+        if names.is_empty() {
             return Vec::new();
         }
-        serde_json::from_slice(body).map(|kind| self.0.fields(&kind)).unwrap_or_default()
+        let kind = match excerpt(body, names) {
+            Some(text) => serde_json::from_str(&text),
+            None => serde_json::from_slice(body),
+        };
+        kind.map(|kind| self.0.fields(&kind)).unwrap_or_default()
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -262,5 +299,23 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         self.0.validate_name(name, prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_selectable_parts_are_read() {
+        let check = |names: &[&str], want: Option<&str>| {
+            let body =
+                br#"{"kind":"Pod","spec":{"a":[1],"nodeName":"n"},"status":{"podIPs":[{"ip":"i"}],"x":{}}}"#;
+            assert_eq!(super::excerpt(body, names).as_deref(), want);
+        };
+        check(
+            &["spec.nodeName", "status.podIP"],
+            Some(r#"{"spec":{"nodeName":"n"},"status":{"podIPs":[{"ip":"i"}]}}"#),
+        );
+        check(&["spec.nodeName", "type"], None);
+        check(&["other.x"], Some("{}"));
     }
 }

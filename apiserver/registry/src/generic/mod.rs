@@ -269,7 +269,7 @@ impl Endpoint {
         let op = Op::Put { value: value.clone(), ttl: self.strategy.ttl() };
         match self.shared.store.txn(Txn { key, expect, op }).await.map_err(store_status)? {
             TxnOutcome::Committed { revision } => {
-                stored::object(&value, Revision(revision)).map(Written::Done)
+                stored::written(document, &value, Revision(revision)).map(Written::Done)
             }
             TxnOutcome::Conflict { current } => Ok(Written::Conflict(current)),
         }

@@ -57,15 +57,32 @@ pub fn encode(object: &Document, prefix: &str) -> Vec<u8> {
     out
 }
 
-/// The answer for an object just written: what was stored, at its revision.
+/// Stored bytes as the object they are at a revision.
 ///
 /// # Errors
 /// `InternalError` where the bytes are not an object, which they are when they come from [`encode`].
 pub fn object(stored: &[u8], revision: Revision) -> StatusResult<Object> {
-    let body = splice_revision(stored, revision.0)
-        .ok_or_else(|| Status::internal("a stored object has no metadata"))?;
+    let body = spliced(stored, revision)?;
     let meta = Object::parse_meta(&body).map_err(Status::internal)?;
     Ok(Object::new(meta, revision, body))
+}
+
+fn spliced(stored: &[u8], revision: Revision) -> StatusResult<Bytes> {
+    splice_revision(stored, revision.0).ok_or_else(|| Status::internal("a stored object has no metadata"))
+}
+
+/// The answer for an object just written. Only its name, namespace and UID are looked up.
+///
+/// # Errors
+/// As [`object`].
+pub fn written(document: &Document, stored: &[u8], revision: Revision) -> StatusResult<Object> {
+    let meta = Meta {
+        name: document.name().into(),
+        namespace: document.namespace().into(),
+        uid: document.uid().into(),
+        ..Meta::default()
+    };
+    Ok(Object::new(meta, revision, spliced(stored, revision)?))
 }
 
 /// A stored value as an object: one in stored form as it is, anything else brought into it.
