@@ -6,7 +6,7 @@ use crate::images::Images;
 use crate::objects::Objects;
 use crate::statuses::Statuses;
 use crate::table::Table;
-use crate::{collect, nodes, relist, statics};
+use crate::{bootstrap, collect, nodes, relist, statics};
 use anyhow::Context as _;
 use gantry_client::informer::{Informer, Scope};
 use gantry_client::{ClientConfig, Delta, Recorder};
@@ -64,6 +64,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     tokio::spawn(nodes::lease(ctx.clone()));
     tokio::spawn(follow(ctx.clone(), table.clone(), stop.clone()));
     tokio::spawn(collect::run(ctx.clone(), table.clone()));
+    tokio::spawn(relist::run(ctx.clone(), table.clone()));
+    if let Some(client) = ctx.client.clone().filter(|_| ctx.config.rotate) {
+        tokio::spawn(bootstrap::rotate(ctx.config.clone(), client));
+    }
+    health(&ctx.config, &stop).await;
     if let Some(dir) = ctx.config.static_pod_path.clone() {
         tokio::spawn(statics::run(ctx.clone(), table.clone(), dir));
     }
@@ -71,8 +76,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// The plain health port, for the machine's own watchdogs.
+async fn health(config: &Config, stop: &CancellationToken) {
+    let Ok(ip) = config.healthz_address.parse::<std::net::IpAddr>() else { return };
+    let Some(port) = u16::try_from(config.healthz_port).ok().filter(|p| *p > 0) else { return };
+    match gantry_daemon::serving::bind((ip, port).into()).await {
+        Ok(listener) => {
+            tokio::spawn(gantry_daemon::ops::Ops::new().serve(listener, None, stop.clone()));
+        }
+        Err(error) => tracing::error!(%error, port, "failed to start healthz server"),
+    }
+}
+
 async fn client(config: &Config) -> anyhow::Result<Option<kube::Client>> {
     let Some(path) = &config.kubeconfig else { return Ok(None) };
+    bootstrap::ensure(config).await?;
     let found = ClientConfig::from_kubeconfig(path).await?;
     Ok(Some(found.user_agent(gantry_daemon::version::user_agent("kubelet")).build()?))
 }
@@ -138,6 +156,7 @@ async fn follow(ctx: Arc<Ctx>, table: Arc<Table>, stop: CancellationToken) {
     if ctx.config.static_pod_path.is_some() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    table.complete();
     let mut known = HashMap::new();
     if let Err(error) = relist::look(&ctx, &table, &mut known).await {
         tracing::warn!(%error, "cannot list pods of the runtime");
@@ -148,5 +167,4 @@ async fn follow(ctx: Arc<Ctx>, table: Arc<Table>, stop: CancellationToken) {
         tracing::info!(uid, "clearing away what a pod left behind");
         table.clear_files(&uid).await;
     }
-    relist::run(ctx, table).await;
 }

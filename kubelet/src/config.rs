@@ -24,6 +24,8 @@ pub struct Config {
     pub bootstrap_kubeconfig: Option<PathBuf>,
     pub root_dir: PathBuf,
     pub cert_dir: PathBuf,
+    /// Renew the client certificate by requests to the API.
+    pub rotate: bool,
     pub pod_logs_dir: PathBuf,
     pub static_pod_path: Option<PathBuf>,
     pub address: String,
@@ -106,6 +108,7 @@ impl Config {
             bootstrap_kubeconfig: flags.bootstrap_kubeconfig.clone(),
             root_dir: flags.root_dir.clone(),
             cert_dir: flags.cert_dir.clone(),
+            rotate: file.rotate_certificates.unwrap_or(flags.bootstrap_kubeconfig.is_some()),
             pod_logs_dir: file.pod_logs_dir.clone().unwrap_or_else(|| "/var/log/pods".into()),
             static_pod_path: flags.pod_manifest_path.clone().or(file.static_pod_path.clone()),
             address: flags.address.clone().or(file.address.clone()).unwrap_or_else(|| "0.0.0.0".into()),

@@ -12,6 +12,7 @@
 
 pub mod ask;
 pub mod assemble;
+pub mod bootstrap;
 pub mod collect;
 pub mod config;
 pub mod container;

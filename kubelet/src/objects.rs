@@ -240,7 +240,8 @@ impl Source for Objects {
             Ok(a) => a,
             Err(e) => {
                 // A token that is due for renewal but not over still serves.
-                if let Some((token, _)) = cached.filter(|(_, expires)| now < *expires) {
+                if let Some((mut token, _)) = cached.filter(|(_, expires)| now < *expires) {
+                    token.refresh_at = now + SignedDuration::from_secs(60);
                     return Ok(token);
                 }
                 let why = gantry_client::error::message(&e);
@@ -251,7 +252,7 @@ impl Source for Objects {
         let expires = status.expiration_timestamp.map_or(now, |t| t.0);
         // Renewed at four fifths of its life, and within a day in any case.
         let life = expires.duration_since(now).as_secs().max(0);
-        let renew = (life * 4 / 5).min(24 * 3600);
+        let renew = (life * 4 / 5).clamp(1, 24 * 3600);
         let token = Token {
             token: status.token.unwrap_or_default(),
             refresh_at: now + SignedDuration::from_secs(renew),

@@ -7,11 +7,13 @@ use crate::worker::{self, Desired, Handle};
 use gantry_client::EventType;
 use gantry_kubelet_core::{admit, pods, resources};
 use gantry_kubelet_cri::{cri, labels};
+use gantry_kubelet_host::cgroup::Limits;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 
 /// Pod workers and the mirrors of static pods.
@@ -27,6 +29,8 @@ pub struct Table {
     clearing: Mutex<HashSet<String>>,
     /// Ready sandboxes by pod, as workers last saw them.
     sandboxes: Mutex<HashMap<String, String>>,
+    /// Every pod wanted here is known; what else runs is unwanted.
+    complete: AtomicBool,
 }
 
 fn full_name(pod: &Pod) -> String {
@@ -43,6 +47,7 @@ impl Table {
             mirror_gone: Notify::new(),
             clearing: Mutex::default(),
             sandboxes: Mutex::default(),
+            complete: AtomicBool::new(false),
         });
         let me = Arc::downgrade(&table);
         ctx.objects.on_change(Arc::new(move |uid| {
@@ -51,6 +56,26 @@ impl Table {
             }
         }));
         table
+    }
+
+    /// Says that every pod wanted on this node has been told.
+    pub fn complete(&self) {
+        self.complete.store(true, Ordering::Release);
+    }
+
+    /// Burstable pods together weigh as much against the others as they request.
+    fn weigh(&self) {
+        if !self.ctx.config.cgroups_per_qos {
+            return;
+        }
+        let burstable = self.pods().into_iter().filter(|p| resources::qos(p) == resources::Qos::Burstable);
+        let nanos: i128 = burstable.filter_map(|p| resources::pod_requests(&p).get("cpu").copied()).sum();
+        let shares = resources::cpu_shares(i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX));
+        let path = format!("{}/burstable", self.ctx.config.pods_cgroup());
+        let limits = Limits { cpu_shares: Some(shares), ..Limits::default() };
+        if let Err(error) = self.ctx.cgroups.limit(&path, &limits) {
+            tracing::warn!(path, %error, "cannot weigh burstable pods");
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -129,6 +154,7 @@ impl Table {
         let handle = Arc::new(Handle { desired, wake: Arc::new(Notify::new()) });
         self.workers.lock().insert(uid, handle.clone());
         self.filled.notify_one();
+        self.weigh();
         tokio::spawn(worker::run(self.ctx.clone(), self.clone(), handle, refused));
     }
 
@@ -186,12 +212,16 @@ impl Table {
     /// A worker is done.
     pub fn forget(&self, uid: &str) {
         self.workers.lock().remove(uid);
+        self.weigh();
     }
 
     /// Ends a pod that runs although nobody wants it: one deleted while this kubelet was not there.
     pub fn clear_unknown(self: &Arc<Self>, sandbox: &cri::PodSandbox) {
         let Some(uid) = sandbox.labels.get(labels::POD_UID).cloned() else { return };
-        if self.knows(&uid) || !self.clearing.lock().insert(uid.clone()) {
+        if !self.complete.load(Ordering::Acquire)
+            || self.knows(&uid)
+            || !self.clearing.lock().insert(uid.clone())
+        {
             return;
         }
         let mut pod = Pod::default();

@@ -21,6 +21,15 @@ struct State {
     failures: HashMap<&'static str, CriError>,
 }
 
+impl State {
+    /// The time of day in nanoseconds, and never the same twice.
+    fn tick(&mut self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.clock = (self.clock + 1).max(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+        self.clock
+    }
+}
+
 /// Keeps sandboxes and containers, hands out increasing IDs and times, and records every changing call.
 #[derive(Default)]
 pub struct Fake(Mutex<State>);
@@ -47,8 +56,7 @@ impl Fake {
     /// A container ends by itself.
     pub fn exit(&self, id: &str, code: i32) {
         let mut state = self.0.lock();
-        state.clock += 1;
-        let now = state.clock;
+        let now = state.tick();
         if let Some((_, c)) = state.containers.get_mut(id) {
             end(c, now, code);
         }
@@ -57,7 +65,7 @@ impl Fake {
     fn act(&self, verb: &'static str, subject: &str) -> CriResult<parking_lot::MutexGuard<'_, State>> {
         let mut state = self.0.lock();
         state.calls.push(format!("{verb} {subject}"));
-        state.clock += 1;
+        state.tick();
         match state.failures.remove(verb) {
             Some(error) => Err(error),
             None => Ok(state),
