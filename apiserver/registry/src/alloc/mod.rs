@@ -422,13 +422,13 @@ fn update_ports(
         let allocates = allocates_ports(&spec);
         let mut ports = spec.ports.clone().unwrap_or_default();
         let mut fresh: BTreeSet<u16> = BTreeSet::new();
-        for i in 0..ports.len() {
-            let own = ports[i].node_port.unwrap_or(0);
+        for (i, entry) in ports.iter_mut().enumerate() {
+            let own = entry.node_port.unwrap_or(0);
             if own == 0 {
                 if allocates {
                     let port = next_port(state, reservation).ok_or_else(full)?;
                     fresh.insert(port);
-                    ports[i].node_port = Some(i32::from(port));
+                    entry.node_port = Some(i32::from(port));
                 }
                 continue;
             }

@@ -43,16 +43,14 @@ fn validate(secret: &Secret) -> ErrorList {
         }
         "kubernetes.io/dockercfg" => errs.extend(docker_config(secret, ".dockercfg")),
         "kubernetes.io/dockerconfigjson" => errs.extend(docker_config(secret, ".dockerconfigjson")),
-        "kubernetes.io/basic-auth" => {
-            if datum(secret, "username").is_none() && datum(secret, "password").is_none() {
-                need("username");
-                need("password");
-            }
+        "kubernetes.io/basic-auth"
+            if datum(secret, "username").is_none() && datum(secret, "password").is_none() =>
+        {
+            need("username");
+            need("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if datum(secret, "ssh-privatekey").is_none_or(|v| v.0.is_empty()) {
-                need("ssh-privatekey");
-            }
+        "kubernetes.io/ssh-auth" if datum(secret, "ssh-privatekey").is_none_or(|v| v.0.is_empty()) => {
+            need("ssh-privatekey");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

@@ -32,7 +32,7 @@ impl PodOptions {
         let containers = || old.containers.iter().chain(list(&old.init_containers));
         Self {
             is_pod: false,
-            allow_invalid_deletion_cost: old_meta.is_some_and(|m| deletion_cost(m).is_err()),
+            allow_invalid_deletion_cost: old_meta.is_some_and(|m| deletion_cost(m).is_none()),
             allow_invalid_affinity_values: affinity::has_invalid_selectors(old),
             allow_invalid_node_affinity_values: affinity::has_invalid_node_values(old),
             allow_invalid_spread_selector: list(&old.topology_spread_constraints).iter().any(|c| {
@@ -71,12 +71,10 @@ impl PodOptions {
 }
 
 /// The pod deletion cost annotation: a 32-bit integer without leading zeros or plus sign, 0 when absent.
-///
-/// # Errors
-/// Where the annotation's value is none.
-pub fn deletion_cost(meta: &ObjectMeta) -> Result<i32, ()> {
+/// `None` where the annotation's value is none.
+pub fn deletion_cost(meta: &ObjectMeta) -> Option<i32> {
     const KEY: &str = "controller.kubernetes.io/pod-deletion-cost";
-    let Some(value) = meta.annotations.as_ref().and_then(|a| a.get(KEY)) else { return Ok(0) };
+    let Some(value) = meta.annotations.as_ref().and_then(|a| a.get(KEY)) else { return Some(0) };
     let sound = value == "0" || value.starts_with(['-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
-    if sound { value.parse().map_err(|_| ()) } else { Err(()) }
+    if sound { value.parse().ok() } else { None }
 }

@@ -40,7 +40,7 @@ pub fn pod(meta: &ObjectMeta, spec: &PodSpec, options: &PodOptions, path: &Path)
             Err(e) => errs.push(Error::invalid(path, TOLERATIONS, e.to_string())),
         }
     }
-    if !options.allow_invalid_deletion_cost && deletion_cost(meta).is_err() {
+    if !options.allow_invalid_deletion_cost && deletion_cost(meta).is_none() {
         let value = all.get(DELETION_COST).map(String::as_str).unwrap_or_default();
         errs.push(Error::invalid(&path.key(DELETION_COST), value, "must be a 32bit integer"));
     }
