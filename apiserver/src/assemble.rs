@@ -1,6 +1,6 @@
 //! The server and its filter chain, on one screen.
 
-use crate::config::Config;
+use crate::config::{Config, go_duration};
 use crate::cx::Cx;
 use crate::health::Health;
 use crate::http::body::Body;
@@ -25,6 +25,7 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use rustls_pki_types::CertificateDer;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything requests are served with.
 pub struct Server {
@@ -83,13 +84,9 @@ impl Server {
         );
         impersonate::strip(&mut cx.headers);
         let long = cx.info.long_running();
-        let deadline = async {
-            if long {
-                std::future::pending().await
-            } else {
-                tokio::time::sleep(self.config.request_timeout).await
-            }
-        };
+        let timeout = self.timeout(cx)?;
+        let deadline =
+            async { if long { std::future::pending().await } else { tokio::time::sleep(timeout).await } };
         let served = async {
             let write = !matches!(cx.info.verb, "get" | "list" | "watch" | "head" | "options");
             let place = if long { None } else { self.inflight.enter(write).await };
@@ -105,6 +102,22 @@ impl Server {
         tokio::select! {
             answer = served => answer,
             () = deadline => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+        }
+    }
+
+    /// The request's `timeout` parameter within the server's own.
+    fn timeout(&self, cx: &Cx) -> StatusResult<Duration> {
+        let most = self.config.request_timeout;
+        match cx.query.text("timeout") {
+            "" => Ok(most),
+            text => go_duration(text)
+                .map(|asked| if asked.is_zero() { most } else { asked.min(most) })
+                .ok_or_else(|| {
+                    let quoted = gantry_types::field::go_quote(text);
+                    Status::bad_request(format!(
+                        "invalid timeout specified in the request URL - time: invalid duration {quoted}"
+                    ))
+                }),
         }
     }
 

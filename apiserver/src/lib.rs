@@ -14,6 +14,7 @@ pub mod assemble;
 pub mod bootstrap;
 pub mod config;
 pub mod cx;
+pub mod escalation;
 pub mod flags;
 pub mod forms;
 pub mod health;

@@ -2,6 +2,7 @@
 
 use crate::assemble::Server;
 use crate::config::{Config, Storage};
+use crate::escalation::Escalation;
 use crate::health::Health;
 use crate::http::inflight::InFlight;
 use crate::kubelet::Backends;
@@ -130,7 +131,9 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         unreachable_toleration_seconds: config.unreachable_toleration_seconds,
     };
     // The registry is new: its chain has not been set.
-    registry.set_admission(default_chain(&deps, &config.enable_admission, &config.disable_admission));
+    let chain = default_chain(&deps, &config.enable_admission, &config.disable_admission);
+    let escalation = Escalation { reader: reader.clone(), authorizer: authorizer.clone() };
+    registry.set_admission(chain.with(Box::new(escalation)));
     let server = Arc::new(Server {
         authenticator: authenticator(&config, verify_keys()?, reader)?,
         authorizer,

@@ -62,6 +62,13 @@ impl Chain {
         Self { plugins }
     }
 
+    /// The same chain with one more plugin at its end.
+    #[must_use]
+    pub fn with(mut self, plugin: Box<dyn Plugin>) -> Self {
+        self.plugins.push(plugin);
+        self
+    }
+
     pub async fn mutate(&self, request: &mut Request<'_>) -> StatusResult<()> {
         for plugin in &self.plugins {
             if plugin.handles(request.kind, request.subresource, request.operation) {
