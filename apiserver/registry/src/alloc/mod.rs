@@ -9,7 +9,6 @@
 //! Refuses: IO, waiting, and services it was not told of: another apiserver on the same store is heard of
 //! through [`Allocators::observe`] and [`Allocators::forget`].
 
-mod documents;
 mod families;
 mod ip_range;
 mod port_range;

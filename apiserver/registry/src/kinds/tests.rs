@@ -209,7 +209,9 @@ fn objects_are_stored_as_upstream_stores_them() {
         if shape.kind == "Service" {
             let range = IpRange::new("10.96.0.0".parse().expect("an address"), 16);
             let allocators = Allocators::new(vec![range], PortRange::default());
-            allocators.begin_create(&mut object, true).expect("room").commit();
+            let mut service: Service = object.to_typed().expect("a service");
+            allocators.on_create(&mut service, true).expect("room").commit();
+            object = Document::from_typed(&service).expect("an object");
         }
         let judged = strategy.create(&cx, object).expect("sound");
         assert_eq!(judged.errors, Vec::new(), "{}", shape.kind);
