@@ -1,0 +1,3 @@
+//! The API of a whole apiserver, over TLS, on real stores.
+
+mod golden;
