@@ -95,10 +95,11 @@ impl RequestInfo {
             info.verb = "deletecollection";
         }
         // A list or watch of one name by field selector counts as a request for that name.
-        if matches!(info.verb, "list" | "watch" | "deletecollection") && info.name.is_empty() {
-            if let Some(name) = query.get("fieldSelector").and_then(selected_name) {
-                info.name = name;
-            }
+        if matches!(info.verb, "list" | "watch" | "deletecollection")
+            && info.name.is_empty()
+            && let Some(name) = query.get("fieldSelector").and_then(selected_name)
+        {
+            info.name = name;
         }
         info
     }

@@ -1,6 +1,6 @@
 //! Subresources that lead on to a kubelet, a pod or a service: `log`, `exec`, `attach`, `portforward`, `proxy`.
 
-use super::namespace_of;
+use super::{namespace_of, proxy};
 use crate::assemble::Server;
 use crate::cx::Cx;
 use crate::http::body::Body;
@@ -9,20 +9,9 @@ use crate::kubelet::{Target, TargetTls};
 use gantry_registry::admission::{Operation, Request};
 use gantry_registry::generic::Endpoint;
 use gantry_types::{Document, GroupResource, Status, StatusResult};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use serde::Deserialize;
 use std::sync::Arc;
-
-/// Headers that belong to one hop.
-const HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
 
 pub(super) async fn serve(
     server: &Arc<Server>,
@@ -61,7 +50,7 @@ pub(super) async fn serve(
         endpoint.admission().mutate(&mut rq).await?;
         endpoint.admission().validate(&rq).await?;
     }
-    proxy(server, cx, &target, uri, request).await
+    proxy::pass(server, cx, &target, uri, request).await
 }
 
 /// Proxies must not lead back to this host or to what only this host can reach.
@@ -327,75 +316,6 @@ async fn service_target(
     let (host, port) = found.swap_remove(rand::random_range(0..found.len()));
     let tls = if scheme == "https" { TargetTls::Unverified } else { TargetTls::None };
     Ok(Target { tls, host, port })
-}
-
-/// Passes the request on over a connection of its own, and its upgrade where both ends agree on one.
-async fn proxy(
-    server: &Arc<Server>,
-    cx: &Cx,
-    target: &Target,
-    path: String,
-    mut request: http::Request<Body>,
-) -> StatusResult<Answer> {
-    let io = server.backends.connect(target).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|e| unreachable(&e))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "proxied connection ended");
-        }
-    });
-    let upgrade = cx.headers.get(header::UPGRADE).cloned();
-    let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    let mut headers = cx.headers.clone();
-    for name in HOP {
-        headers.remove(name);
-    }
-    forwarded(cx, target, upgrade.as_ref(), &mut headers);
-    let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
-    let mut outgoing = http::Request::new(request.into_body());
-    *outgoing.method_mut() = cx.method.clone();
-    *outgoing.uri_mut() = uri;
-    *outgoing.headers_mut() = headers;
-    let mut answer = sender.send_request(outgoing).await.map_err(|e| unreachable(&e))?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = client else {
-            return Err(Status::internal("the backend switched protocols unasked"));
-        };
-        let backend = hyper::upgrade::on(&mut answer);
-        tokio::spawn(async move {
-            let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
-            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            // Either end closing ends the stream.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
-        });
-        return Ok(answer.map(|_| Body::Empty));
-    }
-    for name in HOP {
-        answer.headers_mut().remove(name);
-    }
-    Ok(answer.map(Body::other))
-}
-
-fn unreachable(error: &hyper::Error) -> Status {
-    Status::service_unavailable(format!("error trying to reach service: {error}"))
-}
-
-fn forwarded(cx: &Cx, target: &Target, upgrade: Option<&HeaderValue>, headers: &mut HeaderMap) {
-    headers.remove(header::HOST);
-    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-    if let Ok(value) = HeaderValue::from_str(&format!("{host}:{}", target.port)) {
-        headers.insert(header::HOST, value);
-    }
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, upgrade.clone());
-    }
-    if target.tls != TargetTls::Kubelet
-        && let Ok(value) = HeaderValue::from_str(&cx.path)
-    {
-        headers.insert(HeaderName::from_static("x-forwarded-uri"), value);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Requests for resources: which endpoint, which verb, and the answer in the accepted form.
 
 mod connect;
+mod proxy;
 mod reads;
 mod review;
 mod subresource;
