@@ -36,7 +36,7 @@ pub async fn ensure(config: &Config) -> anyhow::Result<()> {
     let client = with.clone().user_agent(gantry_daemon::version::user_agent("kubelet")).build()?;
     tracing::info!("asking for a client certificate");
     obtain(config, client).await?;
-    write_kubeconfig(&with, target, &pair_path(config))
+    write_kubeconfig(&with, target, &std::path::absolute(pair_path(config))?)
 }
 
 /// Asks for a certificate until one is issued, and stores it with its key.
@@ -57,23 +57,33 @@ async fn obtain(config: &Config, client: kube::Client) -> anyhow::Result<()> {
             api.create(&PostParams::default(), &wanted).await.context("cannot request a certificate")?;
         let name = made.metadata.name.unwrap_or_default();
         match tokio::time::timeout(PATIENCE, issued(&api, &name)).await {
-            Ok(Ok(cert)) => {
+            Ok(Ok(Some(cert))) => {
                 std::fs::create_dir_all(&config.cert_dir)?;
                 let text = format!("{cert}\n{}", key.to_pem());
                 return Ok(gantry_pki::write_private(&pair_path(config), &text)?);
             }
             Ok(Err(error)) => return Err(error),
-            Err(_) => tracing::warn!(name, "nobody signed the certificate request, making another"),
+            Ok(Ok(None)) | Err(_) => {
+                tracing::warn!(name, "nobody signed the certificate request, making another")
+            }
         }
     }
 }
 
-async fn issued(api: &Api<CertificateSigningRequest>, name: &str) -> anyhow::Result<String> {
+/// The certificate, once it is there; `None` where the request is gone.
+async fn issued(api: &Api<CertificateSigningRequest>, name: &str) -> anyhow::Result<Option<String>> {
     let mut pause = Duration::from_millis(200);
     loop {
-        let status = api.get(name).await?.status.unwrap_or_default();
+        let status = match api.get_opt(name).await {
+            Ok(Some(found)) => found.status.unwrap_or_default(),
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                tracing::debug!(%error, "cannot look at the certificate request");
+                Default::default()
+            }
+        };
         if let Some(cert) = status.certificate {
-            return Ok(String::from_utf8(cert.0)?);
+            return Ok(Some(String::from_utf8(cert.0)?));
         }
         if let Some(c) =
             status.conditions.iter().flatten().find(|c| c.type_ == "Denied" || c.type_ == "Failed")

@@ -137,7 +137,6 @@ pub fn config(ctx: &Ctx, pod: &Pod, attempt: u32) -> cri::PodSandboxConfig {
         labels: tags,
         annotations: pod.metadata.annotations.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         linux: Some(linux),
-        ..Default::default()
     }
 }
 

@@ -209,10 +209,10 @@ mod tests {
                 .map_or_else(|r| format!("{}: {}", r.reason, r.message), |()| "ok".into());
             assert_eq!(got, want);
         };
-        check(pod("500m", 81, &[("zone", "a")]), &[other.clone()], "ok");
+        check(pod("500m", 81, &[("zone", "a")]), std::slice::from_ref(&other), "ok");
         check(
             pod("1", 81, &[]),
-            &[other.clone()],
+            std::slice::from_ref(&other),
             "OutOfcpu: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
         );
         check(
@@ -222,7 +222,7 @@ mod tests {
         );
         check(
             pod("1m", 80, &[]),
-            &[other.clone()],
+            std::slice::from_ref(&other),
             "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
         );
         check(

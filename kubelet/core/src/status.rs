@@ -499,10 +499,8 @@ fn phase(input: &Input<'_>, all: &[ContainerStatus]) -> &'static str {
         return "Running";
     }
     if t.running == 0 && t.stopped > 0 && t.unknown == 0 {
-        if !input.terminal || pods::is_static(pod) {
-            if t.stopped != t.final_stop {
-                return "Running";
-            }
+        if (!input.terminal || pods::is_static(pod)) && t.stopped != t.final_stop {
+            return "Running";
         }
         return if t.stopped == t.succeeded { "Succeeded" } else { "Failed" };
     }

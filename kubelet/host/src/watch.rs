@@ -16,6 +16,18 @@ impl DirWatch {
     /// # Errors
     /// Where the directory does not exist or the kernel refuses.
     pub fn new(dir: &Path) -> io::Result<Self> {
+        Self::with(dir, libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_MOVED_FROM | libc::IN_DELETE)
+    }
+
+    /// Watches files of a directory being appended to as well, and new ones appearing.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_writes(dir: &Path) -> io::Result<Self> {
+        Self::with(dir, libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_MOVED_FROM)
+    }
+
+    fn with(dir: &Path, mask: u32) -> io::Result<Self> {
         // SAFETY: takes flags only; the result is checked before it becomes an owned descriptor.
         let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
         if fd < 0 {
@@ -24,12 +36,12 @@ impl DirWatch {
         // SAFETY: the descriptor is new and nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let path = CString::new(dir.as_os_str().as_bytes())?;
-        let mask = libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_MOVED_FROM | libc::IN_DELETE;
         // SAFETY: the descriptor is an open inotify one and the path a valid C string for the call.
         if unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), mask) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self(AsyncFd::new(fd)?))
+        // SAFETY: the descriptor is owned by the result and nothing closes or replaces it while registered.
+        Ok(Self(unsafe { AsyncFd::register(fd)? }))
     }
 
     /// Resolves once something changed; several changes at once count as one.
