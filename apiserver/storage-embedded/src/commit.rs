@@ -41,8 +41,6 @@ pub struct Committer {
     compact_to: Revision,
     /// When a write last failed, until one succeeds.
     failed: Option<Instant>,
-    /// The file has to be opened anew: the database refuses even reads after a failed write.
-    stuck: bool,
 }
 
 /// What a batch writes, before it is on disk.
@@ -73,7 +71,6 @@ impl Committer {
             compact_at: Instant::now() + compact_every,
             compact_to: revision,
             failed: None,
-            stuck: false,
         }
     }
 
@@ -84,9 +81,6 @@ impl Committer {
                 Ok(request) => self.serve(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if self.stuck && self.failed.is_none_or(|at| at.elapsed() >= RETRY_AFTER) {
-                self.heal();
             }
             self.sweep();
             if Instant::now() >= self.compact_at {
@@ -115,8 +109,7 @@ impl Committer {
         let sweep = self.expiring.first().map(|(at, ..)| {
             Duration::from_secs((*at).max(self.swept + SWEEP_EVERY).saturating_sub(now()).max(1))
         });
-        let heal = self.stuck.then_some(RETRY_AFTER);
-        match compact.into_iter().chain(sweep).chain(heal).min() {
+        match compact.into_iter().chain(sweep).min() {
             Some(wait) => self.requests.recv_timeout(wait),
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -217,9 +210,7 @@ impl Committer {
         let written = if batch.records.is_empty() {
             Ok(())
         } else {
-            // The file is let go of before a failure is noted: opening it anew needs it alone.
-            let outcome = self.disk_for_writing().map(|disk| disk.append(&batch.records));
-            outcome.and_then(|outcome| self.noted(outcome))
+            self.disk_for_writing().and_then(|disk| self.noted(disk.append(&batch.records)))
         };
         match written {
             Ok(()) => {
@@ -247,52 +238,29 @@ impl Committer {
     }
 
     /// The file, unless a write failed just now.
-    fn disk_for_writing(&mut self) -> Result<Arc<crate::disk::Disk>> {
+    fn disk_for_writing(&self) -> Result<Arc<crate::disk::Disk>> {
         if self.failed.is_some_and(|at| at.elapsed() < RETRY_AFTER) {
             return Err(StoreError::Failed(self.shared.failure.lock().clone().unwrap_or_default()));
-        }
-        if self.stuck {
-            self.heal();
         }
         self.shared.disk()
     }
 
-    /// Notes a failed write, and opens the file anew so that reads go on.
+    /// Notes a failed write. It was rolled back, and reads go on.
     fn noted(&mut self, outcome: Result<()>) -> Result<()> {
         if let Err(error) = &outcome {
             tracing::error!("A write to the store failed: {error}");
             *self.shared.failure.lock() = Some(error.to_string());
             self.failed = Some(Instant::now());
-            self.stuck = true;
-            self.heal();
         }
         outcome
-    }
-
-    /// Opens the file anew and takes in what it holds beyond the index: a failed write may have reached the
-    /// disk after all. Tried again later when it fails.
-    fn heal(&mut self) {
-        let mut found = Vec::new();
-        let outcome = self.shared.reopen().and_then(|()| {
-            self.shared.disk()?.reader()?.scan(*self.shared.published.borrow(), true, |revision, record| {
-                found.push((revision, record));
-                true
-            })
-        });
-        match outcome {
-            Ok(()) => {
-                self.publish(found);
-                self.stuck = false;
-            }
-            Err(error) => tracing::error!("Cannot open the store anew: {error}"),
-        }
     }
 
     /// Makes changes that are on disk visible.
     fn publish(&mut self, records: Vec<(Revision, Record)>) {
         let Some((newest, _)) = records.last() else { return };
         let newest = *newest;
-        let reader = self.shared.disk().and_then(|disk| disk.reader()).ok();
+        let deletes = records.iter().any(|(_, r)| r.create_revision == 0);
+        let reader = if deletes { self.shared.disk().and_then(|disk| disk.reader()).ok() } else { None };
         {
             let mut index = self.shared.index.write();
             let mut recent = self.shared.recent.lock();

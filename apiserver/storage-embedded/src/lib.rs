@@ -60,7 +60,7 @@ impl EmbeddedStore {
     /// # Errors
     /// As [`EmbeddedStore::open`].
     pub fn open_with(path: impl AsRef<Path>, compact_every: Duration) -> Result<Self> {
-        let (shared, newest) = Shared::open(path.as_ref().to_owned())?;
+        let (shared, newest) = Shared::open(path.as_ref())?;
         let (requests, inbox) = mpsc::channel();
         let committer = Committer::new(shared.clone(), inbox, commit::expiring_of(newest), compact_every);
         let committer = std::thread::Builder::new()

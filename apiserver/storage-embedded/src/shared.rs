@@ -6,15 +6,17 @@ use crate::recent::Recent;
 use gantry_storage::{Event, KeyValue, RangeRequest, RangeResponse, Result, Revision, StoreError};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Changes a watcher takes at once.
 const CHUNK: usize = 512;
+/// Reads under way when the store is closed end within this, or hold the file for longer.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub struct Shared {
-    path: PathBuf,
     /// `None` once the store is closed.
     disk: RwLock<Option<Arc<Disk>>>,
     pub index: RwLock<Index>,
@@ -30,8 +32,8 @@ pub type Newest = BTreeMap<String, (Revision, u64)>;
 
 impl Shared {
     /// Opens the file and reads which keys there are. Also answers the keys that expire.
-    pub fn open(path: PathBuf) -> Result<(Arc<Self>, Newest)> {
-        let disk = Disk::open(&path)?;
+    pub fn open(path: &Path) -> Result<(Arc<Self>, Newest)> {
+        let disk = Arc::new(Disk::open(path)?);
         let mut index = Index::default();
         index.compacted = disk.compacted()?;
         index.revision = index.compacted;
@@ -49,8 +51,7 @@ impl Shared {
         index.revision = index.revision.max(1);
         let revision = index.revision;
         let shared = Self {
-            path,
-            disk: RwLock::new(Some(Arc::new(disk))),
+            disk: RwLock::new(Some(disk)),
             index: RwLock::new(index),
             recent: Mutex::new(Recent::starting_at(revision)),
             published: watch::channel(revision).0,
@@ -63,31 +64,16 @@ impl Shared {
         self.disk.read().clone().ok_or_else(|| StoreError::Unavailable("the store is closed".into()))
     }
 
-    /// Opens the file anew after a failure.
-    pub fn reopen(&self) -> Result<()> {
-        let mut disk = self.disk.write();
-        // The file is locked by its holder, and readers hold it for moments.
-        if let Some(old) = disk.take() {
-            let weak = Arc::downgrade(&old);
-            drop(old);
-            let patience = std::time::Instant::now() + std::time::Duration::from_millis(500);
-            while let Some(held) = weak.upgrade() {
-                if std::time::Instant::now() > patience {
-                    *disk = Some(held);
-                    return Err(StoreError::Unavailable("the store is being read".into()));
-                }
-                drop(held);
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-        }
-        *disk = Some(Arc::new(Disk::open(&self.path)?));
-        Ok(())
-    }
-
+    /// Lets go of the file, and waits a little for those who read at this moment.
     pub fn close(&self) {
-        *self.disk.write() = None;
+        let disk = self.disk.write().take();
         // Wakes watchers, which find the store closed.
         self.published.send_modify(|_| {});
+        let Some(disk) = disk else { return };
+        let patience = Instant::now() + PATIENCE;
+        while Arc::strong_count(&disk) > 1 && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision)> {

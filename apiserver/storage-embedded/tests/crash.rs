@@ -112,6 +112,13 @@ async fn full_child() {
     let _ = store.txn(create("/again".into(), 300_000)).await;
     let request = RangeRequest { start: "/k/".into(), end: prefix_end("/k/"), ..RangeRequest::default() };
     let kept = store.range(request).await.map(|r| r.kvs.len());
+    // With room again the same store goes on.
+    let room = ["--fsize=unlimited", "--pid", &std::process::id().to_string()].map(str::to_owned);
+    assert!(Command::new("prlimit").args(room).status().unwrap().success());
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    let outcome = store.txn(create("/room".into(), 300_000)).await;
+    assert!(matches!(outcome, Ok(TxnOutcome::Committed { .. })), "{outcome:?}");
+    assert!(store.healthy().await.is_ok());
     println!("full {written} {kept:?}");
 }
 
@@ -120,7 +127,7 @@ async fn a_full_disk_is_refused_cleanly() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     // 16 MiB in units of 512 bytes; without the signal, writes beyond it fail with an error.
-    let script = "trap '' XFSZ; ulimit -f 32768; exec \"$0\" --exact full_child --nocapture";
+    let script = "trap '' XFSZ; ulimit -S -f 32768; exec \"$0\" --exact full_child --nocapture";
     let output = Command::new("sh")
         .args(["-c", script])
         .arg(std::env::current_exe().unwrap())
@@ -134,10 +141,49 @@ async fn a_full_disk_is_refused_cleanly() {
     let written: usize = words[0].parse().unwrap();
     assert!(written > 20, "{line}");
     assert_eq!(words[1], format!("Ok({written})"), "reads go on: {line}");
-    // With room again, everything acknowledged is there and writes work.
+    // Opened anew, everything acknowledged is there and writes work.
     let store = EmbeddedStore::open(&path).unwrap();
     let request = RangeRequest { start: "/k/".into(), end: prefix_end("/k/"), ..RangeRequest::default() };
     assert!(store.range(request).await.unwrap().kvs.len() >= written);
     let outcome = store.txn(create("/more".into(), 500_000)).await.unwrap();
     assert!(matches!(outcome, TxnOutcome::Committed { .. }));
+}
+
+/// A power cut in the middle of a write leaves part of it. It was not acknowledged, is not taken in, and does
+/// not keep the store from opening.
+#[tokio::test]
+async fn a_torn_write_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = EmbeddedStore::open(&path).unwrap();
+    for i in 0..20 {
+        store.txn(create(format!("/k/{i:02}"), 5000)).await.unwrap();
+    }
+    // What is on disk while the store runs: the twenty are in the log.
+    let log = std::fs::read(dir.path().join("store.db-wal")).unwrap();
+    for (torn, from_end) in [(100, 10), (100, 3000), (2000, 5000)] {
+        let copy = dir.path().join(format!("{from_end}.db"));
+        std::fs::copy(&path, &copy).unwrap();
+        let mut log = log.clone();
+        let at = log.len() - from_end;
+        log[at..(at + torn).min(from_end + at)].fill(0);
+        std::fs::write(dir.path().join(format!("{from_end}.db-wal")), log).unwrap();
+        let store = EmbeddedStore::open(&copy).unwrap();
+        let revision = store.current_revision().await.unwrap();
+        let last = store.txn(create("/k/19".into(), 100)).await.unwrap();
+        assert_eq!(last, TxnOutcome::Committed { revision: revision + 1 }, "the torn one is gone");
+        let request = RangeRequest { start: "/k/".into(), end: prefix_end("/k/"), ..RangeRequest::default() };
+        assert_eq!(store.range(request).await.unwrap().kvs.len(), 20, "the others stay");
+    }
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert!(matches!(EmbeddedStore::open(&path), Err(StoreError::Failed(why)) if why.contains("in use")));
+    store.txn(create("/k".into(), 10)).await.unwrap();
+    drop(store);
+    assert_eq!(EmbeddedStore::open(&path).unwrap().get("/k").await.unwrap().1, 2);
 }
