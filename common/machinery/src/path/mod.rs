@@ -4,6 +4,9 @@
 use serde_json::Value;
 use std::cmp::Ordering;
 
+/// A node of a document, as paths lead to; for callers that print what they found.
+pub use serde_json::Value as Node;
+
 /// A path that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonPathError {

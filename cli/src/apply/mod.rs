@@ -1,0 +1,4 @@
+//! Both ways to apply a manifest.
+
+pub mod client;
+pub mod server;

@@ -1,0 +1,1 @@
+//! Kubeconfig files as documents, for commands that change them.
