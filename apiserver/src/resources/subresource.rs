@@ -139,10 +139,11 @@ async fn token(
         .await?
         .ok_or_else(|| Status::not_found(&endpoint.kind.group_resource(), &cx.info.name))?;
     let old = Document::from_json(account.body()).map_err(Status::internal)?;
+    // Admission sees what was asked: a node's empty audience stands for the apiserver's own.
+    admit(cx, endpoint, &mut document, Some(&old), options.dry_run).await?;
     let mut wanted = typed(&document)?;
     server.issuer.prepare(&cx.info.namespace, &cx.info.name, &mut wanted, cx.now)?;
     document = Document::from_typed(&wanted).map_err(Status::internal)?;
-    admit(cx, endpoint, &mut document, Some(&old), options.dry_run).await?;
     if options.dry_run {
         return respond::object(201, &document.to_json().into(), accepted, false);
     }

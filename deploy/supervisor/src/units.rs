@@ -121,6 +121,7 @@ fn controller_manager(layout: &Layout) -> Unit {
         ("service-account-private-key-file", &pki("sa.key")),
         ("cluster-signing-cert-file", &pki("ca.crt")),
         ("cluster-signing-key-file", &pki("ca.key")),
+        ("use-service-account-credentials", "true"),
         ("allocate-node-cidrs", "true"),
         ("cluster-cidr", POD_CIDR),
         ("service-cluster-ip-range", SERVICE_CIDR),
