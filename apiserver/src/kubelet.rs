@@ -2,7 +2,6 @@
 
 use crate::config::{KeyPair, Kubelet};
 use gantry_types::{Document, Status, StatusResult};
-use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
@@ -160,7 +159,7 @@ impl Backends {
     ///
     /// # Errors
     /// 503 where nobody answers there, in the words of upstream's proxy.
-    pub async fn connect(&self, target: &Target) -> StatusResult<TokioIo<Box<dyn Io>>> {
+    pub async fn connect(&self, target: &Target) -> StatusResult<Box<dyn Io>> {
         let unreachable = |why: String| {
             Status::service_unavailable(format!(
                 "error trying to reach service: dial tcp {}:{}: {why}",
@@ -175,14 +174,14 @@ impl Backends {
         // Latency matters more than packet counts.
         let _ = stream.set_nodelay(true);
         let config = match target.tls {
-            TargetTls::None => return Ok(TokioIo::new(Box::new(stream))),
+            TargetTls::None => return Ok(Box::new(stream)),
             TargetTls::Unverified => &self.unverified,
             TargetTls::Kubelet => &self.kubelet,
         };
         let name = ServerName::try_from(target.host.clone()).map_err(|e| unreachable(e.to_string()))?;
         let connector = tokio_rustls::TlsConnector::from(config.clone());
         let stream = connector.connect(name, stream).await.map_err(|e| unreachable(e.to_string()))?;
-        Ok(TokioIo::new(Box::new(stream)))
+        Ok(Box::new(stream))
     }
 }
 

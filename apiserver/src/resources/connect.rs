@@ -8,6 +8,7 @@ use crate::http::respond::Answer;
 use crate::kubelet::{Target, TargetTls};
 use gantry_registry::admission::{Operation, Request};
 use gantry_registry::generic::Endpoint;
+use gantry_stream::{Kind, remote::Options};
 use gantry_types::{Document, GroupResource, Status, StatusResult};
 use http::StatusCode;
 use serde::Deserialize;
@@ -50,7 +51,25 @@ pub(super) async fn serve(
         endpoint.admission().mutate(&mut rq).await?;
         endpoint.admission().validate(&rq).await?;
     }
-    proxy::pass(server, cx, &target, uri, request).await
+    match stream_kind(cx, subresource) {
+        Some(kind) => proxy::stream(server, cx, kind, target, uri, request).await,
+        None => proxy::pass(server, cx, &target, uri, request).await,
+    }
+}
+
+/// What is carried, for the subresources that are streams both ways.
+fn stream_kind(cx: &Cx, subresource: &str) -> Option<Kind> {
+    let flag = |name: &str| cx.query.is_true(name);
+    match subresource {
+        "exec" | "attach" => Some(Kind::Command(Options {
+            stdin: flag("stdin"),
+            stdout: flag("stdout"),
+            stderr: flag("stderr"),
+            tty: flag("tty"),
+        })),
+        "portforward" => Some(Kind::PortForward),
+        _ => None,
+    }
 }
 
 /// Proxies must not lead back to this host or to what only this host can reach.

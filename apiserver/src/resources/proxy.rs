@@ -28,7 +28,7 @@ pub(super) async fn pass(
     path: String,
     mut request: http::Request<Body>,
 ) -> StatusResult<Answer> {
-    let io = server.backends.connect(target).await?;
+    let io = TokioIo::new(server.backends.connect(target).await?);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(io).await.map_err(|e| unreachable(&e))?;
     tokio::spawn(async move {
@@ -66,6 +66,33 @@ pub(super) async fn pass(
         answer.headers_mut().remove(name);
     }
     Ok(answer.map(Body::other))
+}
+
+/// Carries an exec, attach or port-forward to the kubelet, translated where the client speaks WebSocket.
+pub(super) async fn stream(
+    server: &Arc<Server>,
+    cx: &Cx,
+    kind: gantry_stream::Kind,
+    target: Target,
+    path: String,
+    mut request: http::Request<Body>,
+) -> StatusResult<Answer> {
+    if !gantry_stream::upgrade::wanted(&cx.headers) {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    *request.headers_mut() = cx.headers.clone();
+    let mut headers = HeaderMap::new();
+    forwarded(cx, &target, None, &mut headers);
+    let mut address = http::Request::new(());
+    *address.uri_mut() = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
+    *address.headers_mut() = headers;
+    let server = server.clone();
+    let connect = async move {
+        let dialled = server.backends.connect(&target).await;
+        dialled.map_err(|status| gantry_stream::Error::Dial(status.message().to_owned()))
+    };
+    let answer = gantry_stream::carry(kind, request, address, connect).await;
+    answer.map(|a| a.map(Body::Other)).map_err(Status::internal)
 }
 
 fn unreachable(error: &hyper::Error) -> Status {
