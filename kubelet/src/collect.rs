@@ -28,6 +28,7 @@ pub async fn run(ctx: Arc<Ctx>, table: Arc<Table>) {
                 images(&ctx, &all).await;
             }
         }
+        table.sweep_logs();
         dangling_links(&ctx);
     }
 }

@@ -243,8 +243,29 @@ impl Table {
         });
     }
 
-    /// Volumes and cgroups left behind by a pod that is no more.
+    /// Clears away the logs of pods that are no more, once every pod is known.
+    pub fn sweep_logs(&self) {
+        if !self.complete.load(Ordering::Acquire) {
+            return;
+        }
+        for entry in std::fs::read_dir(&self.ctx.config.pod_logs_dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // `<namespace>_<name>_<uid>`; anything else is not ours.
+            let Some((_, uid)) = name.rsplit_once('_').filter(|(left, _)| left.contains('_')) else {
+                continue;
+            };
+            if !self.knows(uid)
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::info!(uid, %error, "cannot remove a pod's logs");
+            }
+        }
+    }
+
+    /// Volumes, cgroups and logs left behind by a pod that is no more.
     pub async fn clear_files(&self, uid: &str) {
+        self.sweep_logs();
         if let Err(error) = self.ctx.volumes.teardown(uid).await {
             tracing::warn!(uid, error, "cannot clear volumes away");
         }
