@@ -69,6 +69,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         tokio::spawn(bootstrap::rotate(ctx.config.clone(), client));
     }
     health(&ctx.config, &stop).await;
+    crate::serve::run(&ctx, &table).await?;
     if let Some(dir) = ctx.config.static_pod_path.clone() {
         tokio::spawn(statics::run(ctx.clone(), table.clone(), dir));
     }

@@ -27,6 +27,7 @@ pub mod observe;
 pub mod probes;
 pub mod relist;
 pub mod sandbox;
+pub mod serve;
 pub mod settings;
 pub mod statics;
 pub mod statuses;
