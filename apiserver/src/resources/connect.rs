@@ -53,6 +53,7 @@ pub(super) async fn serve(
     }
     match stream_kind(cx, subresource) {
         Some(kind) => proxy::stream(server, cx, kind, target, uri, request).await,
+        None if subresource == "log" => proxy::log(server, cx, &target, uri, request).await,
         None => proxy::pass(server, cx, &target, uri, request).await,
     }
 }

@@ -5,20 +5,14 @@ use crate::cx::Cx;
 use crate::http::body::Body;
 use crate::http::respond::Answer;
 use crate::kubelet::{Target, TargetTls};
+use gantry_stream::upgrade;
 use gantry_types::{Status, StatusResult};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http_body_util::BodyExt;
 use std::sync::Arc;
 
-/// Headers that belong to one hop.
-const HOP: [HeaderName; 6] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-];
+/// What is read of a kubelet's refusal.
+const MAX_REFUSAL: usize = 50_000;
 
 /// Passes the request on over a connection of its own, and its upgrade where both ends agree on one.
 pub(super) async fn pass(
@@ -28,44 +22,66 @@ pub(super) async fn pass(
     path: String,
     mut request: http::Request<Body>,
 ) -> StatusResult<Answer> {
-    let io = TokioIo::new(server.backends.connect(target).await?);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|e| unreachable(&e))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "proxied connection ended");
-        }
-    });
-    let upgrade = cx.headers.get(header::UPGRADE).cloned();
-    let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let io = server.backends.connect(target).await?;
+    let client = upgrade::wanted(&cx.headers).then(|| hyper::upgrade::on(&mut request));
     let mut headers = cx.headers.clone();
-    for name in HOP {
-        headers.remove(name);
-    }
-    forwarded(cx, target, upgrade.as_ref(), &mut headers);
+    upgrade::strip_hop(&mut headers);
+    forwarded(cx, target, &mut headers);
     let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
     let mut outgoing = http::Request::new(request.into_body());
     *outgoing.method_mut() = cx.method.clone();
     *outgoing.uri_mut() = uri;
     *outgoing.headers_mut() = headers;
-    let mut answer = sender.send_request(outgoing).await.map_err(|e| unreachable(&e))?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = client else {
-            return Err(Status::internal("the backend switched protocols unasked"));
-        };
-        let backend = hyper::upgrade::on(&mut answer);
-        tokio::spawn(async move {
-            let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
-            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            // Either end closing ends the stream.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
-        });
-        return Ok(answer.map(|_| Body::Empty));
+    let answer = upgrade::forward(io, outgoing, client).await;
+    answer.map(|a| a.map(Body::other)).map_err(|e| match e {
+        gantry_stream::Error::Backend(e) => unreachable(&e),
+        other => Status::internal(other),
+    })
+}
+
+/// Passes a request for a log on; a refusal of the kubelet's becomes a status of ours.
+pub(super) async fn log(
+    server: &Arc<Server>,
+    cx: &Cx,
+    target: &Target,
+    path: String,
+    request: http::Request<Body>,
+) -> StatusResult<Answer> {
+    let answer = pass(server, cx, target, path, request).await?;
+    let code = answer.status().as_u16();
+    if (200..=206).contains(&code) {
+        return Ok(answer);
     }
-    for name in HOP {
-        answer.headers_mut().remove(name);
-    }
-    Ok(answer.map(Body::other))
+    let body = http_body_util::Limited::new(answer.into_body(), MAX_REFUSAL).collect().await;
+    let text = body.map(|b| String::from_utf8_lossy(&b.to_bytes()).into_owned()).unwrap_or_default();
+    Err(refusal(code, &text, cx))
+}
+
+fn refusal(code: u16, text: &str, cx: &Cx) -> Status {
+    let (reason, message) = match code {
+        400 => return Status::bad_request(text),
+        500 => return Status::internal(text),
+        401 => ("Unauthorized", "the server has asked for the client to provide credentials".to_owned()),
+        403 => ("Forbidden", text.to_owned()),
+        404 => ("NotFound", "the server could not find the requested resource".to_owned()),
+        422 => ("Invalid", "the server rejected our request due to an error in our request".to_owned()),
+        503 => ("ServiceUnavailable", "the server is currently unable to handle the request".to_owned()),
+        500.. => {
+            let quoted = gantry_types::field::go_quote(text);
+            let why = format!("an error on the server ({quoted}) has prevented the request from succeeding");
+            ("InternalError", why)
+        }
+        _ => {
+            let why = format!(
+                "the server responded with the status code {code} but did not return more information"
+            );
+            ("", why)
+        }
+    };
+    let mut status = Status::failure(code, reason, format!("{message} ( pods {})", cx.info.name));
+    let details = status.body_mut().details.get_or_insert_default();
+    (details.kind, details.name) = ("pods".into(), cx.info.name.clone());
+    status
 }
 
 /// Carries an exec, attach or port-forward to the kubelet, translated where the client speaks WebSocket.
@@ -77,12 +93,12 @@ pub(super) async fn stream(
     path: String,
     mut request: http::Request<Body>,
 ) -> StatusResult<Answer> {
-    if !gantry_stream::upgrade::wanted(&cx.headers) {
+    if !upgrade::wanted(&cx.headers) {
         return Err(Status::bad_request("Upgrade request required"));
     }
     *request.headers_mut() = cx.headers.clone();
     let mut headers = HeaderMap::new();
-    forwarded(cx, &target, None, &mut headers);
+    forwarded(cx, &target, &mut headers);
     let mut address = http::Request::new(());
     *address.uri_mut() = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
     *address.headers_mut() = headers;
@@ -99,15 +115,11 @@ fn unreachable(error: &hyper::Error) -> Status {
     Status::service_unavailable(format!("error trying to reach service: {error}"))
 }
 
-fn forwarded(cx: &Cx, target: &Target, upgrade: Option<&HeaderValue>, headers: &mut HeaderMap) {
+fn forwarded(cx: &Cx, target: &Target, headers: &mut HeaderMap) {
     headers.remove(header::HOST);
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     if let Ok(value) = HeaderValue::from_str(&format!("{host}:{}", target.port)) {
         headers.insert(header::HOST, value);
-    }
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, upgrade.clone());
     }
     if target.tls != TargetTls::Kubelet
         && let Ok(value) = HeaderValue::from_str(&cx.path)

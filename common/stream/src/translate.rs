@@ -65,6 +65,7 @@ pub async fn run<I: Io>(
     if let Some(status) = status {
         let _ = to_client.send(message(Channel::Error, &status.to_json())).await;
     }
+    let _ = to_client.send(websocket::goodbye()).await;
     let _ = to_client.close().await;
 }
 

@@ -122,6 +122,7 @@ async fn pump(client: impl Io, backend: impl Io) {
         () = inward => {}
         () = outward => {}
     }
+    let _ = to_client.send(websocket::goodbye()).await;
     let _ = to_client.close().await;
     let _ = to_backend.shutdown().await;
 }
@@ -170,7 +171,7 @@ mod tests {
         backend.write_all(b"defg").await.unwrap();
         assert_eq!(client.next().await.unwrap().unwrap().into_data().as_ref(), b"defg");
         drop(backend);
-        assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
+        assert_eq!(client.next().await.unwrap().unwrap(), websocket::goodbye());
         assert_eq!(&got, b"abc");
         task.await.unwrap();
     }

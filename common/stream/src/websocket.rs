@@ -1,11 +1,14 @@
 //! The server's end of a WebSocket: the opening handshake, and the messages after it.
 
 use crate::{Body, Io, empty};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// What a client may send in one message.
@@ -52,9 +55,9 @@ pub fn accept(method: &Method, headers: &HeaderMap, protocol: &str) -> Option<Re
     Some(answer)
 }
 
-/// The request's connection, for after the answer.
-pub fn connection<B>(request: &mut Request<B>) -> OnUpgrade {
-    hyper::upgrade::on(request)
+/// The end of a stream that went as it should; clients take a close without this code for a failure.
+pub fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// Messages on an accepted connection.
