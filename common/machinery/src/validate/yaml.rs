@@ -57,10 +57,13 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), YamlError> {
-        match self.parser.next() {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(e)) => Err(upstream_words(e.marker().line(), &e.info())),
-            None => Ok((Event::StreamEnd, Span::default())),
+        loop {
+            match self.parser.next() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(event)) => return Ok(event),
+                Some(Err(e)) => return Err(upstream_words(e.marker().line(), &e.info())),
+                None => return Ok((Event::StreamEnd, Span::default())),
+            }
         }
     }
 
@@ -265,6 +268,7 @@ mod tests {
         check("a: |\n  x\n  y\nb: >-\n  x\n  y\n", r#"{"a":"x\ny\n","b":"x y"}"#);
         check("---\na: 1\n---\nb: 2\n", r#"{"a":1}"#);
         check("", "null");
+        check("# first\na: 1 # then\n# within\nb:\n  # deep\n  - x # y\n# last\n", r#"{"a":1,"b":["x"]}"#);
         let (_, repeats) = to_json(b"a: 1\nb:\n  c: 1\n  c: 2\n").unwrap();
         assert_eq!(repeats, ["line 4: key \"c\" already set in map"]);
         assert!(to_json(b"kind: x\n  b: [\n").is_err());
