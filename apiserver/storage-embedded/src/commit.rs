@@ -195,7 +195,7 @@ impl Committer {
     fn current(&self, batch: &Batch, key: &str, version: Version) -> Result<Option<KeyValue>> {
         let value = match batch.latest.get(key) {
             Some(i) => batch.records[*i].1.value.clone(),
-            None => self.shared.disk()?.reader()?.value(version.modified)?.unwrap_or_default(),
+            None => self.shared.disk()?.value(version.modified)?.unwrap_or_default(),
         };
         Ok(Some(KeyValue {
             key: key.into(),

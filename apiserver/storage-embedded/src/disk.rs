@@ -4,6 +4,7 @@
 //! waiting for a write or holding one up. The file itself is locked, so that a second process is refused.
 
 use crate::record::Record;
+use bytes::Bytes;
 use gantry_storage::{Result, Revision, StoreError};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -74,10 +75,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if connection.prepare_cached("COMMIT").and_then(|mut s| s.execute(())).is_ok() {
-            let mut idle = self.disk.idle.lock();
-            if idle.len() < POOL {
-                idle.push(connection);
-            }
+            self.disk.put_back(connection);
         }
     }
 }
@@ -88,11 +86,8 @@ impl Reader {
     }
 
     /// The value written at a revision; `None` when it is not (or no longer) there.
-    pub fn value(&self, revision: Revision) -> Result<Option<bytes::Bytes>> {
-        let sql = "SELECT value FROM history WHERE revision = ?1";
-        let mut statement = self.connection()?.prepare_cached(sql).map_err(failed)?;
-        let value = statement.query_row([signed(revision)], |row| row.get::<_, Vec<u8>>(0));
-        Ok(value.optional().map_err(failed)?.map(Into::into))
+    pub fn value(&self, revision: Revision) -> Result<Option<Bytes>> {
+        value(self.connection()?, revision)
     }
 
     /// Calls `f` on each change after `after`, in order, while it answers true. Without `values`, which stay
@@ -116,7 +111,7 @@ impl Reader {
                     key: row.get(1)?,
                     create_revision: number(row, 2)?,
                     expires: number(row, 3)?,
-                    value: if values { row.get::<_, Vec<u8>>(4)?.into() } else { bytes::Bytes::new() },
+                    value: if values { row.get::<_, Vec<u8>>(4)?.into() } else { Bytes::new() },
                 })
             };
             if !f(number(row, 0).map_err(failed)?, record().map_err(failed)?) {
@@ -171,20 +166,38 @@ impl Disk {
 
     /// A snapshot of everything written before this call.
     pub fn reader(self: &Arc<Self>) -> Result<Reader> {
-        let idle = self.idle.lock().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-                connection.execute_batch(READER).map_err(failed)?;
-                connection
-            }
-        };
+        let connection = self.connection()?;
         connection.prepare_cached("BEGIN").and_then(|mut s| s.execute(())).map_err(failed)?;
         // The snapshot is of the time of the first read, not of BEGIN.
         compacted(&connection)?;
         Ok(Reader { disk: self.clone(), connection: Some(connection) })
+    }
+
+    /// The value written at a revision, as a read of its own: cheaper than a snapshot.
+    pub fn value(&self, revision: Revision) -> Result<Option<Bytes>> {
+        let connection = self.connection()?;
+        let found = value(&connection, revision)?;
+        self.put_back(connection);
+        Ok(found)
+    }
+
+    /// A connection for reading.
+    fn connection(&self) -> Result<Connection> {
+        let idle = self.idle.lock().pop();
+        if let Some(connection) = idle {
+            return Ok(connection);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        connection.execute_batch(READER).map_err(failed)?;
+        Ok(connection)
+    }
+
+    fn put_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock();
+        if idle.len() < POOL {
+            idle.push(connection);
+        }
     }
 
     pub fn compacted(&self) -> Result<Revision> {
@@ -232,4 +245,11 @@ fn compacted(connection: &Connection) -> Result<Revision> {
     let sql = "SELECT revision FROM compacted WHERE id = 0";
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     statement.query_row((), |row| number(row, 0)).map_err(failed)
+}
+
+fn value(connection: &Connection, revision: Revision) -> Result<Option<Bytes>> {
+    let sql = "SELECT value FROM history WHERE revision = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+    let value = statement.query_row([signed(revision)], |row| row.get::<_, Vec<u8>>(0));
+    Ok(value.optional().map_err(failed)?.map(Into::into))
 }

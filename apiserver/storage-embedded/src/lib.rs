@@ -1,7 +1,8 @@
 //! The store in a single file, for one machine.
 //!
-//! Owns: one redb file with the history keyed by revision; an index of keys and versions in memory, without
-//! the values; group commit; expiry; compaction every five minutes.
+//! Owns: one SQLite database with the history keyed by revision; an index of keys and versions in memory,
+//! without the values; group commit; expiry; compaction every five minutes. Beside the file lie its log
+//! (`-wal`) and its shared index (`-shm`) while the store is open: a copy of a running store takes the log too.
 //!
 //! Tasks and channels: one thread (the committer) takes requests from a channel, decides a batch in arrival
 //! order, writes it with one sync, publishes it in revision order, then answers. Reads go to the index and to
@@ -9,6 +10,29 @@
 //! keeps up, from the file otherwise; there is no queue per watch.
 //!
 //! Refuses: more than one process on the file, and requests beyond 1.5 MiB (etcd's limit).
+//!
+//! # Why SQLite
+//!
+//! Measured with 10,000 objects of 4.5 KB on ext4, two cores, release builds. The first two columns are this
+//! store on either engine; the others the engine alone, without the index.
+//!
+//! | | SQLite | redb 4 | fjall 3 (4 MiB memtables) |
+//! | --- | --- | --- | --- |
+//! | lone commit of 400 B | 0.17 ms | 0.28 ms | as SQLite |
+//! | lone commit of 4.5 KB | 0.19 ms | 0.44 ms | as SQLite |
+//! | 64 clients, 400 B | 110,000/s | 65,000/s | – |
+//! | written for a lone commit of 400 B | 7 to 12 KB | 37 KB | 5 to 10 KB |
+//! | a renewal a second, with compaction | 0.5 MB/min | 2.2 MB/min | 0.3 to 0.6 MB/min |
+//! | all objects updated and compacted: written | 100 MB | 85 MB | 140 to 220 MB |
+//! | files after it | 100 MB | 169 MB | 90 to 195 MB |
+//! | resident | 15 MB | 20 MB | 20 MB |
+//! | opened | 20 ms | 60 to 80 ms | 74 ms |
+//! | a write fails (disk full) | rolled back, goes on | open anew | open anew |
+//! | torn by a power cut | last transaction left out | left out | **does not open** |
+//!
+//! fjall 3.1 writes the least for a lone commit and syncs before it returns, but takes a torn end of its
+//! journal (a write nobody was told of) for corruption and refuses to open. SQLite's first write of the log
+//! after a start extends it, which costs the file system's journal some 8 KB more a commit, up to 4 MiB.
 
 mod commit;
 mod disk;

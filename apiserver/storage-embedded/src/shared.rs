@@ -79,14 +79,13 @@ impl Shared {
     pub fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision)> {
         let disk = self.disk()?;
         loop {
-            let reader = disk.reader()?;
             let (found, revision) = {
                 let index = self.index.read();
                 (index.newest(key).map(|(k, v)| (k.clone(), v)), index.revision)
             };
             let Some((key, v)) = found else { return Ok((None, revision)) };
-            // Written after the reader began: the next reader sees it.
-            let Some(value) = reader.value(v.modified)? else { continue };
+            // Replaced and compacted meanwhile: the index knows what replaced it.
+            let Some(value) = disk.value(v.modified)? else { continue };
             let kv = KeyValue { key, value, create_revision: v.created, mod_revision: v.modified };
             return Ok((Some(kv), revision));
         }
