@@ -38,7 +38,7 @@ struct Running {
     server: Arc<Server>,
     stop: CancellationToken,
     /// Dropped last, and waited for: nothing the server started outlives it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// One apiserver with its store and its authority.
@@ -122,7 +122,7 @@ fn run(flags: &Flags) -> anyhow::Result<Running> {
         .enable_all()
         .build()?;
     let (server, stop) = runtime.block_on(launch(flags.clone()))?;
-    Ok(Running { server, stop, _runtime: runtime })
+    Ok(Running { server, stop, runtime })
 }
 
 /// Runs `work` where it may block and start runtimes.
@@ -188,6 +188,17 @@ impl Cluster {
     /// Never: a cluster runs from its start to its end.
     pub fn server(&self) -> &Arc<Server> {
         &self.running.as_ref().expect("the cluster runs").server
+    }
+
+    /// Makes the store forget what was before `revision`, as it does by itself in time.
+    ///
+    /// # Errors
+    /// Where the store cannot.
+    pub async fn compact(&self, revision: u64) -> anyhow::Result<()> {
+        let running = self.running.as_ref().context("the cluster runs")?;
+        let store = running.server.registry.shared().store.clone();
+        running.runtime.spawn(async move { store.compact(revision).await }).await??;
+        Ok(())
     }
 
     /// `https://127.0.0.1:<port>`

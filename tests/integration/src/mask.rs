@@ -42,10 +42,21 @@ fn current(text: &[u8]) -> Option<usize> {
     (count > 0).then_some(9 + count)
 }
 
+/// The volume a pod's token is mounted from, named at random.
+fn token_volume(text: &[u8]) -> Option<usize> {
+    let rest = text.strip_prefix(b"kube-api-access-")?;
+    (rest.len() >= 5 && rest[..5].iter().all(u8::is_ascii_alphanumeric)).then_some(21)
+}
+
 /// A text with identities, times, allocated addresses and revisions masked.
 pub fn text(text: &str) -> String {
-    let rules: [(fn(&[u8]) -> Option<usize>, &str); 4] =
-        [(uid, "<uid>"), (time, "<time>"), (address, "<ip>"), (current, "current: <rv>")];
+    let rules: [(fn(&[u8]) -> Option<usize>, &str); 5] = [
+        (uid, "<uid>"),
+        (time, "<time>"),
+        (address, "<ip>"),
+        (current, "current: <rv>"),
+        (token_volume, "kube-api-access-<x>"),
+    ];
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     'next: while let Some(c) = rest.chars().next() {
