@@ -228,7 +228,7 @@ impl Committer {
                 for (reply, outcome) in batch.replies {
                     let outcome = match outcome {
                         // A conflict may rest on a write of this batch, so nothing of it is certain.
-                        Ok(_) => Err(StoreError::Failed(error.to_string())),
+                        Ok(_) => Err(StoreError::Failed(reason(&error))),
                         refused => refused,
                     };
                     let _ = reply.send(outcome);
@@ -248,8 +248,8 @@ impl Committer {
     /// Notes a failed write. It was rolled back, and reads go on.
     fn noted(&mut self, outcome: Result<()>) -> Result<()> {
         if let Err(error) = &outcome {
-            tracing::error!("A write to the store failed: {error}");
-            *self.shared.failure.lock() = Some(error.to_string());
+            tracing::error!("A write to the store failed: {}", reason(error));
+            *self.shared.failure.lock() = Some(reason(error));
             self.failed = Some(Instant::now());
         }
         outcome
@@ -354,6 +354,14 @@ impl Committer {
             self.write(batch);
         }
         Ok(())
+    }
+}
+
+/// What failed, without the words every failure begins with.
+fn reason(error: &StoreError) -> String {
+    match error {
+        StoreError::Failed(why) => why.clone(),
+        other => other.to_string(),
     }
 }
 
