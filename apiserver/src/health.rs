@@ -62,6 +62,11 @@ impl Health {
         self.names.lock().push(name.to_owned());
     }
 
+    /// Whether `/readyz` would answer ok now.
+    pub fn ready(&self) -> bool {
+        self.readyz.answer("readyz", "").code == 200
+    }
+
     /// A check of readiness alone.
     pub fn add_ready(&self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         self.readyz.add(name, check);

@@ -88,6 +88,10 @@ fn authenticator(
     })
 }
 
+/// How long the first connections wait for the objects a cluster begins with; refusing daemons that come early
+/// would cost them a back-off.
+const OPENING: Duration = Duration::from_secs(3);
+
 /// Opens the store and puts everything together; the caches load in the background.
 ///
 /// # Errors
@@ -166,6 +170,10 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
 
 /// Serves until `stop`, then drains.
 pub async fn run(server: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
+    let opening = tokio::time::Instant::now() + OPENING;
+    while !server.health.ready() && !stop.is_cancelled() && tokio::time::Instant::now() < opening {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     tracing::info!(address = %server.config.listen, "Serving securely");
     let closing = CancellationToken::new();
     let serving = serve::serve(listener, server.clone(), closing.clone(), DRAIN);
