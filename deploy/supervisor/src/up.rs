@@ -38,11 +38,20 @@ pub async fn run(flags: UpFlags) -> anyhow::Result<()> {
 
     let launched = Instant::now();
     start(&layout, &spec, &nodes)?;
-    load_images(&layout, &nodes)?;
+    let loading: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let (layout, node) = (layout.clone(), node.clone());
+            tokio::task::spawn_blocking(move || load_images(&layout, &node))
+        })
+        .collect();
     let client = addons::client(&layout).await?;
     addons::wait_apiserver(&client, PATIENCE).await?;
     progress.say(format!("apiserver ready {:.2}s after launch", launched.elapsed().as_secs_f64()));
     addons::apply(&layout)?;
+    for node in loading {
+        node.await??;
+    }
     addons::wait_nodes(&client, &nodes, PATIENCE).await?;
     progress.say(format!("nodes Ready {:.2}s after launch", launched.elapsed().as_secs_f64()));
     addons::wait_dns(&client, PATIENCE).await?;
@@ -97,27 +106,25 @@ pub fn supervisor(layout: &Layout) -> Option<u32> {
     supervise::read_live(&layout.sub("pids/supervisor.pid"), &unit)
 }
 
-/// Loads the images no registry serves into each node's containerd, once it answers.
-fn load_images(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
-    for node in nodes {
-        let socket = node.containerd_socket().display().to_string();
-        let begin = Instant::now();
-        while !shell::attempt("ctr", &["--address", &socket, "version"]) {
-            if begin.elapsed() > PATIENCE {
-                bail!("containerd of {} does not answer on {socket}; see its log", node.name);
-            }
-            std::thread::sleep(Duration::from_millis(30));
+/// Loads the images a node needs before any registry serves into its containerd, once it answers.
+fn load_images(layout: &Layout, node: &Node) -> anyhow::Result<()> {
+    let socket = node.containerd_socket().display().to_string();
+    let begin = Instant::now();
+    while !shell::attempt("ctr", &["--address", &socket, "version"]) {
+        if begin.elapsed() > PATIENCE {
+            bail!("containerd of {} does not answer on {socket}; see its log", node.name);
         }
-        for image in ["pause", "dns", "busybox"] {
-            let stamp = fs::read_to_string(layout.sub(&format!("images/{image}.stamp"))).unwrap_or_default();
-            let loaded = layout.node_dir(node).join(format!("containerd/{image}.loaded"));
-            if fs::read_to_string(&loaded).is_ok_and(|l| l == stamp) {
-                continue;
-            }
-            let archive = layout.text(&format!("images/{image}.tar"));
-            shell::run("ctr", &["--address", &socket, "-n", "k8s.io", "images", "import", &archive])?;
-            fs::write(loaded, stamp)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for image in ["pause", "dns"] {
+        let stamp = fs::read_to_string(layout.sub(&format!("images/{image}.stamp"))).unwrap_or_default();
+        let loaded = layout.node_dir(node).join(format!("{image}.loaded"));
+        if fs::read_to_string(&loaded).is_ok_and(|l| l == stamp) {
+            continue;
         }
+        let archive = layout.text(&format!("images/{image}.tar"));
+        shell::run("ctr", &["--address", &socket, "-n", "k8s.io", "images", "import", &archive])?;
+        fs::write(loaded, stamp)?;
     }
     Ok(())
 }
