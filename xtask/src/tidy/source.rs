@@ -89,6 +89,6 @@ fn is_test(file: &str) -> bool {
 /// Whether the attribute line stands before an inline test module (the rest of the file), not before one item.
 fn opens_module(text: &str, attribute: &str) -> bool {
     let Some(at) = text.find(attribute) else { return false };
-    text[at + attribute.len()..].trim_start().starts_with("mod ")
-        && text[at..].lines().nth(1).is_some_and(|l| l.contains('{'))
+    let next = text[at..].lines().nth(1).unwrap_or_default();
+    next.contains("mod ") && next.contains('{')
 }
