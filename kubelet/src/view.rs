@@ -37,10 +37,12 @@ impl NodeView for View {
     }
 
     fn pod(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Arc<Pod>> {
-        let found = self.table.pods().into_iter().find(|p| {
+        let named = self.table.pods().into_iter().filter(|p| {
             pods::namespace(p) == namespace && pods::name(p) == name && uid.is_none_or(|u| u == pods::uid(p))
-        })?;
-        Some(self.with_status(found))
+        });
+        // One that was deleted by force may still be ending beside its successor.
+        let newest = named.max_by_key(|p| p.metadata.creation_timestamp.as_ref().map(|t| t.0))?;
+        Some(self.with_status(newest))
     }
 
     fn node(&self) -> Option<Arc<Node>> {

@@ -53,7 +53,8 @@ fn refused(error: &CriError) -> Answer {
 
 /// The pod of a path. A static pod also goes by the UID of its image in the API.
 fn pod(view: &dyn NodeView, target: &Target) -> Option<(Arc<Pod>, bool)> {
-    let pod = view.pod(&target.namespace, &target.pod, None)?;
+    let find = |uid| view.pod(&target.namespace, &target.pod, uid);
+    let pod = target.uid.as_deref().and_then(|uid| find(Some(uid))).or_else(|| find(None))?;
     let is_static = || {
         let source = pod.metadata.annotations.as_ref().and_then(|a| a.get("kubernetes.io/config.source"));
         source.is_some_and(|s| s != "api")
