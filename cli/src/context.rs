@@ -52,7 +52,7 @@ impl Context {
                     server: r.server.clone(),
                     timeout: self.global.timeout,
                     verbosity: self.global.verbosity,
-                    warnings: Default::default(),
+                    seen: Default::default(),
                 })
             })
             .await
@@ -81,17 +81,16 @@ impl Context {
     /// Where the server has no such type.
     pub async fn resource(&self, arg: &str) -> Result<Rc<Resource>> {
         if let Some(r) = mapper::built_in(arg) {
+            if let Some(other) = mapper::ambiguous(arg, &r) {
+                let q = gantry_types::field::go_quote(arg);
+                eprintln!("Warning: short name {q} could also match lower priority resource {other}");
+            }
             return Ok(Rc::new(r));
         }
         if let Some(r) = mapper::find(self.discovery().await?, arg) {
             return Ok(Rc::new(r.clone()));
         }
-        let readings = mapper::readings(arg);
-        let w = readings.first();
-        Err(match w {
-            Some(w) => Error::NoResource(w.resource.into(), w.group.into(), w.version.into()),
-            None => message("no resource type"),
-        })
+        Err(Error::NoResource(arg.split('.').next().unwrap_or(arg).to_owned()))
     }
 
     /// A resource type, or the members of a category.
@@ -118,7 +117,12 @@ impl Context {
     ///
     /// # Errors
     /// No connection, or a refusal.
-    pub async fn resource_of_kind(&self, group: &str, version: &str, kind: &str) -> Result<Option<Rc<Resource>>> {
+    pub async fn resource_of_kind(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Option<Rc<Resource>>> {
         if let Some(r) = mapper::built_in_kind(group, version, kind) {
             return Ok(Some(Rc::new(r)));
         }

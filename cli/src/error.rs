@@ -11,8 +11,8 @@ pub enum Error {
     Api(Box<StatusBody>),
     /// No answer from the server.
     Transport { host: String, why: String },
-    /// No such resource type: resource, group, version.
-    NoResource(String, String, String),
+    /// No such resource type.
+    NoResource(String),
     /// Several at once.
     Many(Vec<Error>),
     /// Anything else, told with `error: ` before it.
@@ -105,16 +105,7 @@ impl Error {
                 "The connection to the server {host} was refused - did you specify the right host or port?"
             ),
             Error::Transport { why, .. } => format!("Unable to connect to the server: {why}"),
-            Error::NoResource(r, g, v) => {
-                let mut text = format!("error: the server doesn't have a resource type {}", go_quote(r));
-                match (g.is_empty(), v.is_empty()) {
-                    (false, false) => text += &format!(" in group {} and version {}", go_quote(g), go_quote(v)),
-                    (false, true) => text += &format!(" in group {}", go_quote(g)),
-                    (true, false) => text += &format!(" in version {}", go_quote(v)),
-                    (true, true) => {}
-                }
-                text
-            }
+            Error::NoResource(r) => format!("error: the server doesn't have a resource type {}", go_quote(r)),
             Error::Many(errors) => errors.iter().map(Error::text).collect::<Vec<_>>().join("\n"),
             Error::Message(text) => format!("error: {text}"),
             Error::Plain(text) | Error::Exit(_, text) => text.clone(),
@@ -187,10 +178,7 @@ mod tests {
             "Error from server (NotFound): error when deleting \"x.yaml\": pods \"a\" not found",
         );
         check(message("no"), "error: no");
-        check(
-            Error::NoResource("foos".into(), String::new(), String::new()),
-            "error: the server doesn't have a resource type \"foos\"",
-        );
+        check(Error::NoResource("foos".into()), "error: the server doesn't have a resource type \"foos\"");
         check(
             Error::Transport { host: "h:1".into(), why: "tcp: Connection refused (os error 111)".into() },
             "The connection to the server h:1 was refused - did you specify the right host or port?",

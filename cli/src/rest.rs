@@ -9,7 +9,9 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use parking_lot::Mutex;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 pub const JSON: &str = "application/json";
@@ -19,6 +21,13 @@ pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub const JSON_PATCH: &str = "application/json-patch+json";
 pub const APPLY: &str = "application/apply-patch+yaml";
 
+static WARNINGS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many different warnings this run was given.
+pub fn warnings() -> usize {
+    WARNINGS.load(Ordering::Relaxed)
+}
+
 /// A client of one server.
 pub struct Rest {
     pub client: kube::Client,
@@ -26,7 +35,7 @@ pub struct Rest {
     pub server: String,
     pub timeout: Option<Duration>,
     pub verbosity: i64,
-    pub warnings: std::cell::RefCell<Vec<String>>,
+    pub seen: Mutex<Vec<String>>,
 }
 
 /// Percent-encodes one part of a query or path.
@@ -121,27 +130,33 @@ impl Rest {
         }
         let code = answer.status().as_u16();
         let body = self.drain(answer).await?;
-        Err(Error::Api(Box::new(serde_json::from_slice::<StatusBody>(&body).ok().filter(|s| s.kind == "Status").unwrap_or_else(
-            || generic(code, &body),
-        ))))
+        Err(Error::Api(Box::new(
+            serde_json::from_slice::<StatusBody>(&body)
+                .ok()
+                .filter(|s| s.kind == "Status")
+                .unwrap_or_else(|| generic(code, &body)),
+        )))
     }
 
     /// Tells a `Warning` header, once.
     fn warn(&self, header: &str) {
-        let text = header.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"')).map_or(header, |(t, _)| t);
+        let text =
+            header.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"')).map_or(header, |(t, _)| t);
         let text = text.replace("\\\"", "\"").replace("\\\\", "\\");
-        let mut seen = self.warnings.borrow_mut();
+        let mut seen = self.seen.lock();
         if !seen.contains(&text) {
             eprintln!("Warning: {text}");
             seen.push(text);
+            WARNINGS.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     async fn drain(&self, answer: Response<Body>) -> Result<Bytes> {
-        let all = answer.into_body().collect().await.map_err(|e| Error::Transport {
-            host: self.host.clone(),
-            why: why(&e),
-        })?;
+        let all = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| Error::Transport { host: self.host.clone(), why: why(&e) })?;
         Ok(all.to_bytes())
     }
 
@@ -213,12 +228,17 @@ fn generic(code: u16, body: &[u8]) -> StatusBody {
         403 => ("Forbidden", "the server does not allow access to the requested resource"),
         404 => ("NotFound", "the server could not find the requested resource"),
         405 => ("MethodNotAllowed", "the server does not allow this method on the requested resource"),
-        406 => ("NotAcceptable", "the server was unable to respond with a content type that the client supports"),
+        406 => {
+            ("NotAcceptable", "the server was unable to respond with a content type that the client supports")
+        }
         415 => (
             "UnsupportedMediaType",
             "the server was unable to respond with a content type that the client supports",
         ),
-        429 => ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
+        429 => (
+            "TooManyRequests",
+            "the server has received too many requests and has asked us to try again later",
+        ),
         503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
         500..600 => ("InternalError", "an error on the server has prevented the request from succeeding"),
         _ => ("", "the server responded with the status code but did not return more information"),

@@ -50,7 +50,11 @@ pub async fn apply(
                         s.message = format!(
                             "error when retrieving current configuration of:\nResource: {}, GroupVersionKind: {}\nName: {}, Namespace: {}\nfrom server for: {}: {}",
                             go_quote(&gvr(info)),
-                            go_quote(&format!("{}, Kind={}", info.resource.api_version(), info.resource.kind)),
+                            go_quote(&format!(
+                                "{}, Kind={}",
+                                info.resource.api_version(),
+                                info.resource.kind
+                            )),
                             go_quote(&info.name),
                             go_quote(info.namespace.as_deref().unwrap_or_default()),
                             go_quote(&info.source),
@@ -76,7 +80,9 @@ pub async fn apply(
         }
         let path = rest::with_query(&info.path(), &pairs);
         match rest.patch(&path, kind, patch).await {
-            Ok(now) if now.resource_version() == live.resource_version() => return Ok((info.with(now), "unchanged")),
+            Ok(now) if now.resource_version() == live.resource_version() => {
+                return Ok((info.with(now), "unchanged"));
+            }
             Ok(now) => return Ok((info.with(now), "configured")),
             Err(e) if e.is_conflict() && attempt < ATTEMPTS => {}
             Err(e) => return Err(e.during("applying patch from", &info.source)),
@@ -90,7 +96,12 @@ fn gvr(info: &Info) -> String {
 
 /// The media type and patch, `None` where nothing is to be changed. Kinds without a built-in schema take a
 /// JSON merge patch.
-fn patch(info: &Info, wanted: &Document, live: &Document, overwrite: bool) -> Result<Option<(&'static str, Vec<u8>)>> {
+pub fn patch(
+    info: &Info,
+    wanted: &Document,
+    live: &Document,
+    overwrite: bool,
+) -> Result<Option<(&'static str, Vec<u8>)>> {
     let original = match live.annotation(LAST_APPLIED) {
         Some(text) => Document::from_json(text.as_bytes())?,
         None => Document::default(),
@@ -100,7 +111,8 @@ fn patch(info: &Info, wanted: &Document, live: &Document, overwrite: bool) -> Re
     let (kind, patch) = match schema::builtin().kind(&r.group, &r.version, &r.kind) {
         Some(schema) => (
             rest::STRATEGIC,
-            strategic::three_way(original.map(), wanted.map(), live.map(), schema, overwrite).map_err(wrong)?,
+            strategic::three_way(original.map(), wanted.map(), live.map(), schema, overwrite)
+                .map_err(wrong)?,
         ),
         None => (rest::MERGE, merge::three_way(original.map(), wanted.map(), live.map()).map_err(wrong)?),
     };

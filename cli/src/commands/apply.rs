@@ -16,8 +16,10 @@ pub const FLAGS: &[Flag] = &[
     on("server-side", "If true, apply runs in the server instead of the client.").default("true"),
     on("force-conflicts", "If true, server-side apply will force the changes against conflicts."),
     on("force", "If true, immediately remove resources from API and bypass graceful deletion."),
-    on("overwrite", "Automatically resolve conflicts by using values from the modified configuration.").default("true"),
-    text("grace-period", "Period of time in seconds given to the resource to terminate gracefully.").default("-1"),
+    on("overwrite", "Automatically resolve conflicts by using values from the modified configuration.")
+        .default("true"),
+    text("grace-period", "Period of time in seconds given to the resource to terminate gracefully.")
+        .default("-1"),
     on("wait", "Accepted for compatibility."),
     text("timeout", "Accepted for compatibility.").default("0s"),
     common::field_manager(""),
@@ -38,7 +40,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
     let said = Said::read(&args, dry)?;
     let by_server = args.on("server-side");
     if dry == DryRun::Client && by_server && args.given("server-side") {
-        return Err(message("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)"));
+        return Err(message(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
+        ));
     }
     if args.on("force-conflicts") && !by_server {
         return Err(message("--force-conflicts only works with --server-side"));

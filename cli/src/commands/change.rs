@@ -14,7 +14,11 @@ use gantry_types::Document;
 ///
 /// # Errors
 /// Objects that do not fit their kind.
-pub fn patch_between(info: &Info, before: &Document, after: &Document) -> Result<Option<(&'static str, Vec<u8>)>> {
+pub fn patch_between(
+    info: &Info,
+    before: &Document,
+    after: &Document,
+) -> Result<Option<(&'static str, Vec<u8>)>> {
     let r = &info.resource;
     let (kind, patch) = match schema::builtin().kind(&r.group, &r.version, &r.kind) {
         Some(schema) => (

@@ -15,16 +15,22 @@ pub const SELECTOR: Flag = text("selector", "Selector (label query) to filter on
 pub const ALL_NAMESPACES: Flag =
     on("all-namespaces", "If present, list the requested object(s) across all namespaces.").short('A');
 pub const FILENAME: Flag = crate::flags::list("filename", "Filename or directory to use.").short('f');
-pub const RECURSIVE: Flag = on("recursive", "Process the directory used in -f, --filename recursively.").short('R');
-pub const DRY_RUN: Flag = optional("dry-run", "unchanged", "Must be \"none\", \"server\", or \"client\".").default("none");
-pub const SHOW_MANAGED: Flag =
-    on("show-managed-fields", "If true, keep the managedFields when printing objects in JSON or YAML format.");
+pub const RECURSIVE: Flag =
+    on("recursive", "Process the directory used in -f, --filename recursively.").short('R');
+pub const DRY_RUN: Flag =
+    optional("dry-run", "unchanged", "Must be \"none\", \"server\", or \"client\".").default("none");
+pub const SHOW_MANAGED: Flag = on(
+    "show-managed-fields",
+    "If true, keep the managedFields when printing objects in JSON or YAML format.",
+);
 pub const VALIDATE: Flag =
-    optional("validate", "strict", "Must be one of: strict (or true), warn, ignore (or false).").default("strict");
+    optional("validate", "strict", "Must be one of: strict (or true), warn, ignore (or false).")
+        .default("strict");
 pub const KUSTOMIZE: Flag = text("kustomize", "Not supported.").short('k');
 pub const SAVE_CONFIG: Flag =
     on("save-config", "If true, the configuration of current object will be saved in its annotation.");
-pub const LITERAL: Flag = array("from-literal", "Specify a key and literal value to insert (i.e. mykey=somevalue)");
+pub const LITERAL: Flag =
+    array("from-literal", "Specify a key and literal value to insert (i.e. mykey=somevalue)");
 
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -96,7 +102,8 @@ pub async fn follow<T>(
         loop {
             let path = crate::rest::with_query(&collection, &[("fieldSelector", &field)]);
             let list = cx.rest().await?.get(&path).await?;
-            let items: Vec<gantry_machinery::patch::strategic::Object> = list.get_at(&["items"]).unwrap_or_default();
+            let items: Vec<gantry_machinery::patch::strategic::Object> =
+                list.get_at(&["items"]).unwrap_or_default();
             let mut first = items.into_iter().next().map(Document::new);
             if let Some(o) = &mut first {
                 o.set_type(&info.resource.api_version(), &info.resource.kind);
@@ -157,10 +164,9 @@ pub fn set_last_applied(object: &mut Document) {
 pub fn one_name<'a>(args: &'a crate::flags::Args, command: &str) -> Result<&'a str> {
     match args.operands.as_slice() {
         [name] => Ok(name),
-        other => Err(crate::error::usage(
-            command,
-            format!("exactly one NAME is required, got {}", other.len()),
-        )),
+        other => {
+            Err(crate::error::usage(command, format!("exactly one NAME is required, got {}", other.len())))
+        }
     }
 }
 
@@ -169,7 +175,7 @@ pub fn one_name<'a>(args: &'a crate::flags::Args, command: &str) -> Result<&'a s
 /// # Errors
 /// Where there is no `=`.
 pub fn key_value(text: &str) -> Result<(String, String)> {
-    text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| {
-        message(format!("invalid literal source {text}, expected key=value"))
-    })
+    text.split_once('=')
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .ok_or_else(|| message(format!("invalid literal source {text}, expected key=value")))
 }

@@ -63,53 +63,180 @@ const TCP: &[Flag] = generator![
 ];
 
 pub const COMMANDS: &[Command] = &[
-    online!("namespace", &["ns"], "NAME", "Create a namespace with the specified name", generator![], namespace),
-    online!("serviceaccount", &["sa"], "NAME", "Create a service account with the specified name", generator![], service_account),
-    online!("configmap", &["cm"], "NAME [--from-file=[key=]source] [--from-literal=key1=value1]", "Create a config map from a local file, directory or literal value", FROM, config_map),
+    online!(
+        "namespace",
+        &["ns"],
+        "NAME",
+        "Create a namespace with the specified name",
+        generator![],
+        namespace
+    ),
+    online!(
+        "serviceaccount",
+        &["sa"],
+        "NAME",
+        "Create a service account with the specified name",
+        generator![],
+        service_account
+    ),
+    online!(
+        "configmap",
+        &["cm"],
+        "NAME [--from-file=[key=]source] [--from-literal=key1=value1]",
+        "Create a config map from a local file, directory or literal value",
+        FROM,
+        config_map
+    ),
     group!("secret", &[], "Create a secret using a specified subcommand", SECRETS),
     group!("service", &["svc"], "Create a service using a specified subcommand", SERVICES),
-    online!("deployment", &["deploy"], "NAME --image=image -- [COMMAND] [args...]", "Create a deployment with the specified name", generator![
-        list("image", "Image names to run."),
-        text("replicas", "Number of replicas to create.").default("1").short('r'),
-        text("port", "The containerPort that this deployment exposes.").default("-1"),
-    ], deployment),
-    online!("job", &[], "NAME --image=image [--from=cronjob/name] -- [COMMAND] [args...]", "Create a job with the specified name", generator![
-        text("image", "Image name to run."),
-        text("from", "The name of the resource to create a Job from (only cronjob is supported)."),
-    ], job),
-    online!("priorityclass", &["pc"], "NAME --value=VALUE --global-default=BOOL", "Create a priority class with the specified name", generator![
-        text("value", "the value of this priority class.").default("0"),
-        on("global-default", "global-default specifies whether this PriorityClass should be considered as the default priority."),
-        text("description", "description is an arbitrary string."),
-        text("preemption-policy", "preemption-policy is the policy for preempting pods with lower priority.").default("PreemptLowerPriority"),
-    ], priority_class),
-    online!("role", &[], "NAME --verb=verb --resource=resource.group/subresource", "Create a role with single rule", rbac::ROLE, rbac::role),
-    online!("clusterrole", &[], "NAME --verb=verb --resource=resource.group", "Create a cluster role", rbac::ROLE, rbac::cluster_role),
-    online!("rolebinding", &[], "NAME --clusterrole=NAME|--role=NAME [--user=username]", "Create a role binding for a particular role or cluster role", rbac::BINDING, rbac::role_binding),
-    online!("clusterrolebinding", &[], "NAME --clusterrole=NAME [--user=username]", "Create a cluster role binding for a particular cluster role", rbac::BINDING, rbac::cluster_role_binding),
-    online!("token", &[], "SERVICE_ACCOUNT_NAME", "Request a service account token", rbac::TOKEN, rbac::token),
+    online!(
+        "deployment",
+        &["deploy"],
+        "NAME --image=image -- [COMMAND] [args...]",
+        "Create a deployment with the specified name",
+        generator![
+            list("image", "Image names to run."),
+            text("replicas", "Number of replicas to create.").default("1").short('r'),
+            text("port", "The containerPort that this deployment exposes.").default("-1"),
+        ],
+        deployment
+    ),
+    online!(
+        "job",
+        &[],
+        "NAME --image=image [--from=cronjob/name] -- [COMMAND] [args...]",
+        "Create a job with the specified name",
+        generator![
+            text("image", "Image name to run."),
+            text("from", "The name of the resource to create a Job from (only cronjob is supported)."),
+        ],
+        job
+    ),
+    online!(
+        "priorityclass",
+        &["pc"],
+        "NAME --value=VALUE --global-default=BOOL",
+        "Create a priority class with the specified name",
+        generator![
+            text("value", "the value of this priority class.").default("0"),
+            on(
+                "global-default",
+                "global-default specifies whether this PriorityClass should be considered as the default priority."
+            ),
+            text("description", "description is an arbitrary string."),
+            text(
+                "preemption-policy",
+                "preemption-policy is the policy for preempting pods with lower priority."
+            )
+            .default("PreemptLowerPriority"),
+        ],
+        priority_class
+    ),
+    online!(
+        "role",
+        &[],
+        "NAME --verb=verb --resource=resource.group/subresource",
+        "Create a role with single rule",
+        rbac::ROLE,
+        rbac::role
+    ),
+    online!(
+        "clusterrole",
+        &[],
+        "NAME --verb=verb --resource=resource.group",
+        "Create a cluster role",
+        rbac::ROLE,
+        rbac::cluster_role
+    ),
+    online!(
+        "rolebinding",
+        &[],
+        "NAME --clusterrole=NAME|--role=NAME [--user=username]",
+        "Create a role binding for a particular role or cluster role",
+        rbac::BINDING,
+        rbac::role_binding
+    ),
+    online!(
+        "clusterrolebinding",
+        &[],
+        "NAME --clusterrole=NAME [--user=username]",
+        "Create a cluster role binding for a particular cluster role",
+        rbac::BINDING,
+        rbac::cluster_role_binding
+    ),
+    online!(
+        "token",
+        &[],
+        "SERVICE_ACCOUNT_NAME",
+        "Request a service account token",
+        rbac::TOKEN,
+        rbac::token
+    ),
 ];
 
 const SECRETS: &[Command] = &[
-    online!("generic", &[], "NAME [--type=string] [--from-file=[key=]source] [--from-literal=key1=value1]", "Create a secret from a local file, directory, or literal value", FROM, secret),
-    online!("docker-registry", &[], "NAME --docker-username=user --docker-password=password", "Create a secret for use with a Docker registry", generator![
-        text("docker-server", "Server location for Docker registry").default("https://index.docker.io/v1/"),
-        text("docker-username", "Username for Docker registry authentication"),
-        text("docker-password", "Password for Docker registry authentication"),
-        text("docker-email", "Email for Docker registry"),
-        array("from-file", "Key files can be specified using their file path."),
-    ], docker_secret),
-    online!("tls", &[], "NAME --cert=path/to/cert/file --key=path/to/key/file", "Create a TLS secret", generator![
-        text("cert", "Path to PEM encoded public key certificate."),
-        text("key", "Path to private key associated with given certificate."),
-    ], tls_secret),
+    online!(
+        "generic",
+        &[],
+        "NAME [--type=string] [--from-file=[key=]source] [--from-literal=key1=value1]",
+        "Create a secret from a local file, directory, or literal value",
+        FROM,
+        secret
+    ),
+    online!(
+        "docker-registry",
+        &[],
+        "NAME --docker-username=user --docker-password=password",
+        "Create a secret for use with a Docker registry",
+        generator![
+            text("docker-server", "Server location for Docker registry")
+                .default("https://index.docker.io/v1/"),
+            text("docker-username", "Username for Docker registry authentication"),
+            text("docker-password", "Password for Docker registry authentication"),
+            text("docker-email", "Email for Docker registry"),
+            array("from-file", "Key files can be specified using their file path."),
+        ],
+        docker_secret
+    ),
+    online!(
+        "tls",
+        &[],
+        "NAME --cert=path/to/cert/file --key=path/to/key/file",
+        "Create a TLS secret",
+        generator![
+            text("cert", "Path to PEM encoded public key certificate."),
+            text("key", "Path to private key associated with given certificate."),
+        ],
+        tls_secret
+    ),
 ];
 
 const SERVICES: &[Command] = &[
-    online!("clusterip", &[], "NAME [--tcp=<port>:<targetPort>]", "Create a ClusterIP service", TCP, cluster_ip),
+    online!(
+        "clusterip",
+        &[],
+        "NAME [--tcp=<port>:<targetPort>]",
+        "Create a ClusterIP service",
+        TCP,
+        cluster_ip
+    ),
     online!("nodeport", &[], "NAME [--tcp=port:targetPort]", "Create a NodePort service", TCP, node_port),
-    online!("loadbalancer", &[], "NAME [--tcp=port:targetPort]", "Create a LoadBalancer service", TCP, load_balancer),
-    online!("externalname", &[], "NAME --external-name external.name", "Create an ExternalName service", TCP, external_name),
+    online!(
+        "loadbalancer",
+        &[],
+        "NAME [--tcp=port:targetPort]",
+        "Create a LoadBalancer service",
+        TCP,
+        load_balancer
+    ),
+    online!(
+        "externalname",
+        &[],
+        "NAME --external-name external.name",
+        "Create an ExternalName service",
+        TCP,
+        external_name
+    ),
 ];
 
 pub async fn run(cx: Context, args: Args) -> Outcome {
@@ -122,7 +249,7 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
     }
     let query = Query::read(&args);
     if query.files.is_empty() {
-        return Err(usage("create", "must specify one of -f and -k"));
+        return Err(message("must specify one of -f and -k"));
     }
     super::no_operands(&args, "create")?;
     let (infos, mut errors) = builder::from_files(&cx, &query).await?;
@@ -176,8 +303,7 @@ pub async fn generated(cx: &Context, args: &Args, object: impl Serialize) -> Out
     let mut object = Document::from_typed(&object)?;
     let dry = DryRun::read(args)?;
     let explicit = !cx.global.namespace.is_empty();
-    let mut info =
-        builder::info(cx, Manifest { source: String::new(), object: object.clone() }).await?;
+    let mut info = builder::info(cx, Manifest { source: String::new(), object: object.clone() }).await?;
     if dry == DryRun::Client && !explicit && info.resource.namespaced {
         // What is only shown names no namespace nobody asked for.
         object.set_meta_str("namespace", "");
@@ -205,7 +331,9 @@ fn sources(args: &Args) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut out = BTreeMap::new();
     let mut add = |key: String, value: Vec<u8>| match out.insert(key.clone(), value) {
         None => Ok(()),
-        Some(_) => Err(message(format!("cannot add key {key}, another key by that name already exists in Data"))),
+        Some(_) => {
+            Err(message(format!("cannot add key {key}, another key by that name already exists in Data")))
+        }
     };
     for literal in args.list("from-literal") {
         let (key, value) = common::key_value(&literal)?;
@@ -218,7 +346,8 @@ fn sources(args: &Args) -> Result<BTreeMap<String, Vec<u8>>> {
         };
         let base = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let read = |p: &Path| {
-            std::fs::read(p).map_err(|_| message(format!("error reading {}: no such file or directory", p.display())))
+            std::fs::read(p)
+                .map_err(|_| message(format!("error reading {}: no such file or directory", p.display())))
         };
         let path = Path::new(&path);
         if path.is_dir() {
@@ -263,7 +392,8 @@ async fn config_map(cx: Context, args: Args) -> Outcome {
             Err(e) => drop(binary.insert(key, e.into_bytes())),
         }
     }
-    let mut d = Document::from_typed(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(name)}))?;
+    let mut d =
+        Document::from_typed(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(name)}))?;
     if !text.is_empty() {
         d.set_at(&["data"], text);
     }
@@ -294,7 +424,9 @@ async fn docker_secret(cx: Context, args: Args) -> Outcome {
     } else {
         let (user, password) = (args.text("docker-username"), args.text("docker-password"));
         if user.is_empty() || password.is_empty() {
-            return Err(message("either --from-file or the combination of --docker-username, --docker-password and --docker-server is required"));
+            return Err(message(
+                "either --from-file or the combination of --docker-username, --docker-password and --docker-server is required",
+            ));
         }
         let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         let mut entry = BTreeMap::from([("auth", auth.as_str()), ("username", user), ("password", password)]);
@@ -304,8 +436,12 @@ async fn docker_secret(cx: Context, args: Args) -> Outcome {
         serde_json::to_vec(&json!({"auths": {args.text("docker-server"): entry}}))?
     };
     let data = BTreeMap::from([(".dockerconfigjson".to_owned(), config)]);
-    generated(&cx, &args, json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(name),
-        "type": "kubernetes.io/dockerconfigjson", "data": encoded(&data)}))
+    generated(
+        &cx,
+        &args,
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(name),
+        "type": "kubernetes.io/dockerconfigjson", "data": encoded(&data)}),
+    )
     .await
 }
 
@@ -318,10 +454,13 @@ async fn tls_secret(cx: Context, args: Args) -> Outcome {
         }
         std::fs::read(path).map_err(|_| message(format!("open {path}: no such file or directory")))
     };
-    let data =
-        BTreeMap::from([("tls.crt".to_owned(), read("cert")?), ("tls.key".to_owned(), read("key")?)]);
-    generated(&cx, &args, json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(name),
-        "type": "kubernetes.io/tls", "data": encoded(&data)}))
+    let data = BTreeMap::from([("tls.crt".to_owned(), read("cert")?), ("tls.key".to_owned(), read("key")?)]);
+    generated(
+        &cx,
+        &args,
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(name),
+        "type": "kubernetes.io/tls", "data": encoded(&data)}),
+    )
     .await
 }
 
@@ -330,10 +469,12 @@ async fn service(cx: Context, args: Args, kind: &str, command: &str) -> Outcome 
     let mut ports = Vec::new();
     for pair in args.list("tcp") {
         let (port, target) = pair.split_once(':').unwrap_or((&pair, &pair));
-        let number: u16 = port
-            .parse()
-            .map_err(|_| message(format!("invalid port: strconv.Atoi: parsing \"{port}\": invalid syntax")))?;
-        let mut d = Document::from_typed(&json!({"name": pair.replace(':', "-"), "port": number, "protocol": "TCP"}))?;
+        let number: u16 = port.parse().map_err(|_| {
+            message(format!("invalid port: strconv.Atoi: parsing \"{port}\": invalid syntax"))
+        })?;
+        let mut d = Document::from_typed(
+            &json!({"name": pair.replace(':', "-"), "port": number, "protocol": "TCP"}),
+        )?;
         match target.parse::<u16>() {
             Ok(n) => d.set_at(&["targetPort"], n),
             Err(_) => d.set_at(&["targetPort"], target),
@@ -414,10 +555,14 @@ async fn deployment(cx: Context, args: Args) -> Outcome {
         containers.push(d.into_map());
     }
     let labels = json!({"app": name});
-    generated(&cx, &args, json!({"apiVersion": "apps/v1", "kind": "Deployment",
+    generated(
+        &cx,
+        &args,
+        json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "labels": labels},
         "spec": {"replicas": args.int("replicas")?, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}}}))
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}}}}),
+    )
     .await
 }
 
@@ -439,16 +584,23 @@ async fn job(cx: Context, args: Args) -> Outcome {
         d.set_type("batch/v1", "Job");
         d.set_meta_str("name", &name);
         d.set_at(&["metadata", "annotations", "cronjob.kubernetes.io/instantiate"], "manual");
-        d.set_at(&["metadata", "ownerReferences"], [json!({"apiVersion": "batch/v1", "kind": "CronJob",
-            "name": info.name, "uid": info.object.uid(), "controller": true})]);
+        d.set_at(
+            &["metadata", "ownerReferences"],
+            [json!({"apiVersion": "batch/v1", "kind": "CronJob",
+            "name": info.name, "uid": info.object.uid(), "controller": true})],
+        );
         return generated(&cx, &args, d.map()).await;
     }
     let mut container = Document::from_typed(&json!({"name": name, "image": args.text("image")}))?;
     if !command.is_empty() {
         container.set_at(&["command"], command);
     }
-    generated(&cx, &args, json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta(&name),
-        "spec": {"template": {"spec": {"containers": [container.map()], "restartPolicy": "Never"}}}}))
+    generated(
+        &cx,
+        &args,
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta(&name),
+        "spec": {"template": {"spec": {"containers": [container.map()], "restartPolicy": "Never"}}}}),
+    )
     .await
 }
 

@@ -61,7 +61,8 @@ async fn rules(cx: &Context, args: &Args, cluster: bool) -> Result<Vec<impl serd
     let names = args.list("resource-name");
     let mut out = Vec::new();
     for (group, resources) in groups {
-        let mut rule = Document::from_typed(&json!({"apiGroups": [group], "resources": resources, "verbs": verbs}))?;
+        let mut rule =
+            Document::from_typed(&json!({"apiGroups": [group], "resources": resources, "verbs": verbs}))?;
         if !names.is_empty() {
             rule.set_at(&["resourceNames"], &names);
         }
@@ -76,8 +77,12 @@ async fn rules(cx: &Context, args: &Args, cluster: bool) -> Result<Vec<impl serd
 pub async fn role(cx: Context, args: Args) -> Outcome {
     let name = common::one_name(&args, "create role")?;
     let rules = rules(&cx, &args, false).await?;
-    generated(&cx, &args, json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": {"name": name}, "rules": rules}))
+    generated(
+        &cx,
+        &args,
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": name}, "rules": rules}),
+    )
     .await
 }
 
@@ -119,12 +124,13 @@ async fn binding(cx: Context, args: Args, kind: &str, command: &str) -> Outcome 
     let (ref_kind, ref_name) = match (cluster, role) {
         (c, "") if !c.is_empty() => ("ClusterRole", c),
         ("", r) if !r.is_empty() && kind == "RoleBinding" => ("Role", r),
-        _ if kind == "RoleBinding" => return Err(message("exactly one of clusterrole or role must be specified")),
+        _ if kind == "RoleBinding" => {
+            return Err(message("exactly one of clusterrole or role must be specified"));
+        }
         _ => return Err(usage(command, "required flag(s) \"clusterrole\" not set")),
     };
     // `--user` is also a global flag; here it names subjects.
-    let users: Vec<String> =
-        cx.global.user.split(',').filter(|u| !u.is_empty()).map(str::to_owned).collect();
+    let users: Vec<String> = cx.global.user.split(',').filter(|u| !u.is_empty()).map(str::to_owned).collect();
     let subjects = subjects(&args, &users)?;
     let mut d = Document::from_typed(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
         "metadata": {"name": name},
@@ -147,7 +153,8 @@ pub async fn cluster_role_binding(cx: Context, args: Args) -> Outcome {
 
 pub async fn token(cx: Context, args: Args) -> Outcome {
     let name = common::one_name(&args, "create token")?;
-    let mut d = Document::from_typed(&json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+    let mut d =
+        Document::from_typed(&json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {}}))?;
     let audiences = args.list("audience");
     if !audiences.is_empty() {
@@ -158,11 +165,15 @@ pub async fn token(cx: Context, args: Args) -> Outcome {
     }
     if let Some(kind) = args.list("bound-object-kind").last() {
         let api = if kind == "Pod" || kind == "Secret" || kind == "Node" { "v1" } else { "" };
-        d.set_at(&["spec", "boundObjectRef"], json!({"kind": kind, "apiVersion": api,
-            "name": args.text("bound-object-name"), "uid": args.text("bound-object-uid")}));
+        d.set_at(
+            &["spec", "boundObjectRef"],
+            json!({"kind": kind, "apiVersion": api,
+            "name": args.text("bound-object-name"), "uid": args.text("bound-object-uid")}),
+        );
     }
     let ns = cx.namespace().await?;
-    let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", rest::escape(&ns), rest::escape(name));
+    let path =
+        format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", rest::escape(&ns), rest::escape(name));
     let answer = cx.rest().await?.send(Method::POST, &path, &d).await.map_err(|e| match e {
         crate::error::Error::Api(s) if s.reason != "Invalid" => {
             message(format!("failed to create token: {}", s.message))

@@ -23,9 +23,11 @@ pub const FLAGS: &[Flag] = &[
     on("now", "If true, resources are signaled for immediate shutdown (same as --grace-period=1)."),
     on("wait", "If true, wait for resources to be gone before returning.").default("true"),
     on("ignore-not-found", "Treat \"resource not found\" as a successful delete."),
-    text("grace-period", "Period of time in seconds given to the resource to terminate gracefully.").default("-1"),
+    text("grace-period", "Period of time in seconds given to the resource to terminate gracefully.")
+        .default("-1"),
     text("timeout", "The length of time to wait before giving up on a delete.").default("0s"),
-    optional("cascade", "background", "Must be \"background\", \"orphan\", or \"foreground\".").default("background"),
+    optional("cascade", "background", "Must be \"background\", \"orphan\", or \"foreground\".")
+        .default("background"),
     text("output", "Output mode. Use \"-o name\" for shorter output (resource/name).").short('o'),
     text("raw", "Raw URI to DELETE to the server."),
     on("interactive", "Not supported.").short('i'),
@@ -113,7 +115,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
         builder::resolve_named(&cx, &targets, &query).await?
     } else {
         if targets.types.is_empty() {
-            return Err(message("You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'"));
+            return Err(message(
+                "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+            ));
         }
         if !query.all && query.selector.is_empty() && query.field_selector.is_empty() {
             return Err(message("resource(s) were provided, but no name was specified"));
@@ -186,6 +190,22 @@ async fn one(cx: &Context, info: &Info, deletion: &Deletion) -> Result<String> {
     Ok(uid)
 }
 
+/// Deletes an object, if it is there, and waits until it is gone.
+///
+/// # Errors
+/// Refusals.
+pub async fn now(cx: &Context, info: &Info) -> Result<()> {
+    let mut body = Document::default();
+    body.set_type("v1", "DeleteOptions");
+    body.set_at(&["gracePeriodSeconds"], 0);
+    let rest = cx.rest().await?;
+    match rest.call(Method::DELETE, &info.path(), rest::JSON, Some((rest::JSON, body.to_json()))).await {
+        Ok(_) => absent(cx, info, "", common::deadline(Some(std::time::Duration::from_secs(300)))).await,
+        Err(e) if e.is_not_found() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Waits until the object, of this UID, is no more.
 async fn absent(cx: &Context, info: &Info, uid: &str, deadline: Option<tokio::time::Instant>) -> Result<()> {
     let rest = cx.rest().await?;
@@ -203,5 +223,7 @@ async fn absent(cx: &Context, info: &Info, uid: &str, deadline: Option<tokio::ti
         })
     })
     .await?;
-    done.ok_or_else(|| message(format!("timed out waiting for the condition on {}/{}", info.resource.plural, info.name)))
+    done.ok_or_else(|| {
+        message(format!("timed out waiting for the condition on {}/{}", info.resource.plural, info.name))
+    })
 }

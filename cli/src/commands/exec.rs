@@ -54,7 +54,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
     let pod = first(&cx, target).await?;
     let phase = pod.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_default();
     if phase == "Succeeded" || phase == "Failed" {
-        return Err(message(format!("cannot exec into a container in a completed pod; current phase is {phase}")));
+        return Err(message(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
     }
     let container = pods::container(&pod, args.text("container"), args.on("quiet"))?;
     let streams = Streams::of(&args);
@@ -77,14 +79,22 @@ pub async fn attach(cx: Context, args: Args) -> Outcome {
     let pod = first(&cx, &target).await?;
     let phase = pod.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_default();
     if phase == "Succeeded" || phase == "Failed" {
-        return Err(message(format!("cannot attach a container in a completed pod; current phase is {phase}")));
+        return Err(message(format!(
+            "cannot attach a container in a completed pod; current phase is {phase}"
+        )));
     }
     let container = pods::container(&pod, args.text("container"), args.on("quiet"))?;
     attach_to(&cx, &pod, &container, Streams::of(&args), args.on("quiet")).await
 }
 
 /// Attaches to a container whose terminal, if any, decides ours.
-pub async fn attach_to(cx: &Context, pod: &Pod, container: &str, mut streams: Streams, quiet: bool) -> Outcome {
+pub async fn attach_to(
+    cx: &Context,
+    pod: &Pod,
+    container: &str,
+    mut streams: Streams,
+    quiet: bool,
+) -> Outcome {
     let spec = pod.spec.as_ref();
     let tty = spec.is_some_and(|s| s.containers.iter().any(|c| c.name == container && c.tty == Some(true)));
     if streams.tty && !tty {
@@ -150,19 +160,18 @@ pub async fn open(
 /// A client library's error as ours.
 pub fn told(e: kube::Error) -> Error {
     match e {
-        kube::Error::Api(status) => match serde_json::to_vec(&*status)
-            .ok()
-            .and_then(|b| gantry_types::Document::from_json(&b).ok())
-        {
-            Some(mut d) => {
-                d.set_type("v1", "Status");
-                match d.to_typed() {
-                    Ok(body) => Error::Api(Box::new(body)),
-                    Err(_) => message(status.message.clone()),
+        kube::Error::Api(status) => {
+            match serde_json::to_vec(&*status).ok().and_then(|b| gantry_types::Document::from_json(&b).ok()) {
+                Some(mut d) => {
+                    d.set_type("v1", "Status");
+                    match d.to_typed() {
+                        Ok(body) => Error::Api(Box::new(body)),
+                        Err(_) => message(status.message.clone()),
+                    }
                 }
+                None => message(status.message.clone()),
             }
-            None => message(status.message.clone()),
-        },
+        }
         other => message(other.to_string()),
     }
 }
@@ -187,7 +196,8 @@ async fn session(
     let _raw = if streams.tty { Raw::enter() } else { None };
     if let Some(mut sizes) = process.terminal_size() {
         tokio::spawn(async move {
-            let Ok(mut changes) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
+            let Ok(mut changes) =
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())
             else {
                 return;
             };

@@ -25,11 +25,15 @@ pub const FLAGS: &[Flag] = &[
     list("label-columns", "Labels to be presented as columns; names are case-sensitive.").short('L'),
     text("sort-by", "If non-empty, sort list types using this field specification."),
     text("field-selector", "Selector (field query) to filter on, supports '=', '==', and '!='."),
-    text("chunk-size", "Return large lists in chunks rather than all at once. Pass 0 to disable.").default("500"),
+    text("chunk-size", "Return large lists in chunks rather than all at once. Pass 0 to disable.")
+        .default("500"),
     text("raw", "Raw URI to request from the server."),
     text("subresource", "If specified, gets the subresource of the requested object."),
     on("server-print", "If true, have the server return the appropriate table output.").default("true"),
-    on("show-managed-fields", "If true, keep the managedFields when printing objects in JSON or YAML format."),
+    on(
+        "show-managed-fields",
+        "If true, keep the managedFields when printing objects in JSON or YAML format.",
+    ),
     on("ignore-not-found", "If the requested object does not exist the command will return exit code 0."),
     common::SELECTOR,
     common::ALL_NAMESPACES,
@@ -55,7 +59,9 @@ async fn parts(cx: &Context, args: &Args, query: &Query) -> Result<(Vec<Part>, V
     };
     if !query.files.is_empty() {
         if !args.operands.is_empty() {
-            return Err(message("when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well"));
+            return Err(message(
+                "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+            ));
         }
         let (infos, errors) = builder::from_files(cx, query).await?;
         out.extend(infos.into_iter().map(named));
@@ -63,7 +69,7 @@ async fn parts(cx: &Context, args: &Args, query: &Query) -> Result<(Vec<Part>, V
     }
     let targets = builder::targets(&args.operands)?;
     if targets.types.is_empty() && targets.named.is_empty() {
-        return Err(message("You must specify the type of resource to get. Use \"kctl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nSee 'kctl get -h' for help and examples"));
+        return Err(Error::Plain("You must specify the type of resource to get. Use \"kctl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nUse \"kctl explain <resource>\" for a detailed description of that resource (e.g. kctl explain pods).\nSee 'kctl get -h' for help and examples".into()));
     }
     if !targets.named.is_empty() && !query.selector.is_empty() {
         return Err(message("name cannot be provided when a selector is specified"));
@@ -109,7 +115,11 @@ fn options(args: &Args, query: &Query, resource: &Resource, wide: bool, with_kin
 /// A table of all pages.
 async fn fetch_table(cx: &Context, part: &Part, query: &Query, include: &str) -> Result<Table> {
     let single = !part.name.is_empty();
-    let limit = if single || query.chunk <= 0 || !include.is_empty() { String::new() } else { query.chunk.to_string() };
+    let limit = if single || query.chunk <= 0 || !include.is_empty() {
+        String::new()
+    } else {
+        query.chunk.to_string()
+    };
     let mut all = Table::default();
     loop {
         let path = if single {
@@ -151,7 +161,11 @@ fn plain_table(body: &[u8]) -> Result<Table> {
     };
     let mut table = Table::default();
     for (name, format) in [("Name", "name"), ("Age", "")] {
-        table.column_definitions.push(print::table::Column { name: name.into(), format: format.into(), priority: 0 });
+        table.column_definitions.push(print::table::Column {
+            name: name.into(),
+            format: format.into(),
+            priority: 0,
+        });
     }
     for item in items {
         let age = common::age_of(&item);
@@ -184,9 +198,9 @@ async fn tables(
             Err(e) => errors.push(e),
         }
     }
-    fetched.retain(|(_, t)| !t.rows.is_empty());
     let kinds: std::collections::BTreeSet<_> = fetched.iter().map(|(r, _)| (&r.group, &r.kind)).collect();
     let with_kind = kinds.len() > 1;
+    fetched.retain(|(_, t)| !t.rows.is_empty());
     let mut text = String::new();
     for (resource, mut table) in fetched.iter().map(|(r, t)| (r.clone(), t.clone())) {
         if let Some(sort) = &sort {
@@ -217,8 +231,9 @@ async fn objects(
     parts: Vec<Part>,
     mut errors: Vec<Error>,
 ) -> Outcome {
-    let single = parts.len() == 1 && parts.iter().all(|p| !p.name.is_empty()) && args.list("filename").is_empty()
-        || parts.len() == 1 && parts.iter().all(|p| !p.name.is_empty());
+    let single =
+        parts.len() == 1 && parts.iter().all(|p| !p.name.is_empty()) && args.list("filename").is_empty()
+            || parts.len() == 1 && parts.iter().all(|p| !p.name.is_empty());
     let mut found: Vec<Document> = Vec::new();
     for part in parts {
         let got = if part.name.is_empty() {
@@ -314,7 +329,8 @@ async fn watch(cx: &Context, args: &Args, query: &Query, format: &Format, parts:
             let path = rest::with_query(&collection, &selectors);
             let list = cx.rest().await?.get(&path).await?;
             if !args.on("watch-only") {
-                let items: Vec<gantry_machinery::patch::strategic::Object> = list.get_at(&["items"]).unwrap_or_default();
+                let items: Vec<gantry_machinery::patch::strategic::Object> =
+                    list.get_at(&["items"]).unwrap_or_default();
                 for item in items {
                     show(builder::listed(&part.resource, Document::new(item)).object, "ADDED")?;
                 }
@@ -334,7 +350,9 @@ async fn watch(cx: &Context, args: &Args, query: &Query, format: &Format, parts:
                 if event.kind == "ERROR" {
                     return Err(common::watch_error(&line));
                 }
-                if let Some(v) = event.object.rows.first().and_then(|r| r.object.pointer("/metadata/resourceVersion")) {
+                if let Some(v) =
+                    event.object.rows.first().and_then(|r| r.object.pointer("/metadata/resourceVersion"))
+                {
                     seen = v.as_str().map(str::to_owned);
                 }
                 out!("{}", printer.render(&event.object, &part.resource, &options, Some(&event.kind)));

@@ -11,19 +11,31 @@ use k8s_openapi::api::core::v1::Pod;
 
 pub const FLAGS: &[Flag] = &[
     on("follow", "Specify if the logs should be streamed.").short('f'),
-    on("previous", "If true, print the logs for the previous instance of the container in a pod if it exists.").short('p'),
+    on(
+        "previous",
+        "If true, print the logs for the previous instance of the container in a pod if it exists.",
+    )
+    .short('p'),
     text("container", "Print the logs of this container").short('c'),
     on("all-containers", "Get all containers' logs in the pod(s)."),
     on("all-pods", "Get logs from all pod(s). Sets prefix to true."),
     on("timestamps", "Include timestamps on each line in the log output"),
     on("prefix", "Prefix each log line with the log source (pod name and container name)"),
     on("ignore-errors", "If watching / following pod logs, allow for any errors that occur to be non-fatal"),
-    on("insecure-skip-tls-verify-backend", "Skip verifying the identity of the kubelet that logs are requested from."),
-    text("tail", "Lines of recent log file to display. Defaults to -1 with no selector, showing all log lines.").default("-1"),
+    on(
+        "insecure-skip-tls-verify-backend",
+        "Skip verifying the identity of the kubelet that logs are requested from.",
+    ),
+    text(
+        "tail",
+        "Lines of recent log file to display. Defaults to -1 with no selector, showing all log lines.",
+    )
+    .default("-1"),
     text("since", "Only return logs newer than a relative duration like 5s, 2m, or 3h.").default("0s"),
     text("since-time", "Only return logs after a specific date (RFC3339)."),
     text("limit-bytes", "Maximum bytes of logs to return. Defaults to no limit.").default("0"),
-    text("max-log-requests", "Specify maximum number of concurrent logs to follow when using a selector.").default("5"),
+    text("max-log-requests", "Specify maximum number of concurrent logs to follow when using a selector.")
+        .default("5"),
     text("pod-running-timeout", "Accepted for compatibility.").default("20s"),
     common::SELECTOR,
 ];
@@ -35,7 +47,14 @@ struct Source {
     prefix: String,
 }
 
-fn sources(pod: &Pod, args: &Args, inline: &str, query: &str, prefix: bool, quiet: bool) -> Result<Vec<Source>> {
+fn sources(
+    pod: &Pod,
+    args: &Args,
+    inline: &str,
+    query: &str,
+    prefix: bool,
+    quiet: bool,
+) -> Result<Vec<Source>> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let ns = pod.metadata.namespace.as_deref().unwrap_or_default();
     let names = if args.on("all-containers") {
@@ -74,7 +93,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
     let (target, inline) = match args.operands.as_slice() {
         [] if selector.is_empty() => return Err(usage("logs", USAGE)),
         [] => ("", ""),
-        [_] if !selector.is_empty() => return Err(usage("logs", "only a selector (-l) or a POD name is allowed")),
+        [_] if !selector.is_empty() => {
+            return Err(usage("logs", "only a selector (-l) or a POD name is allowed"));
+        }
         [one] => (one.as_str(), ""),
         [one, container] => (one.as_str(), container.as_str()),
         _ => return Err(usage("logs", USAGE)),
@@ -84,7 +105,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
     }
     if args.on("all-containers") && args.given("container") {
         let c = args.text("container");
-        return Err(message(format!("--all-containers=true should not be specified with container name {c}")));
+        return Err(message(format!(
+            "--all-containers=true should not be specified with container name {c}"
+        )));
     }
     let mut tail = args.int("tail")?;
     if tail < -1 {
@@ -119,7 +142,13 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
         }
         pods
     } else {
-        pods::of(&cx, target).await?
+        let place = cx.namespace().await?;
+        pods::of(&cx, target).await.map_err(|e| match e {
+            Error::Api(s) if s.code == 404 => {
+                message(format!("error from server (NotFound): {} in namespace \"{place}\"", s.message))
+            }
+            other => other,
+        })?
     };
     let all_pods = args.on("all-pods") || target.is_empty();
     if !all_pods && found.len() > 1 {

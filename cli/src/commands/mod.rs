@@ -1,17 +1,34 @@
 //! The table of commands, and from a command line to one of them.
 
+mod api;
 mod apply;
+mod auth;
 pub mod change;
 pub mod common;
+mod config;
+mod cp;
 mod create;
 mod create_rbac;
 mod delete;
+mod describe;
+mod diff;
+mod drain;
+mod edit;
+pub mod events;
 mod exec;
+mod explain;
+mod expose;
 mod get;
 mod logs;
-mod pods;
+mod mark;
+mod node;
+mod patch;
+pub mod pods;
+mod port_forward;
 mod rollout;
 mod rollout_history;
+mod run;
+mod set;
 mod table;
 mod version;
 mod wait;
@@ -128,11 +145,18 @@ fn descend(commands: &'static [Command], word: &str, mut args: Vec<String>, path
     match command.run {
         Run::Local(run) => run(global, parsed),
         Run::Online(run) | Run::Both(run, _) => {
+            let strict = global.warnings_as_errors;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let outcome = runtime.block_on(run(Context::new(global), parsed));
             // Tasks still reading standard input must not hold up the end.
             runtime.shutdown_background();
-            outcome
+            match crate::rest::warnings() {
+                0 => outcome,
+                n if strict && outcome.is_ok() => {
+                    Err(message(format!("{n} warning{} received", if n == 1 { "" } else { "s" })))
+                }
+                _ => outcome,
+            }
         }
         Run::Group(_) => Ok(()),
     }

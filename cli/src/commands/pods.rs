@@ -13,7 +13,8 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// `a=b,c=d` of a selector of any kind: the equalities of `spec.selector`.
 pub fn selector_of(object: &Document) -> Result<String> {
     use std::collections::BTreeMap;
-    let pairs = |m: BTreeMap<String, String>| m.into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+    let pairs =
+        |m: BTreeMap<String, String>| m.into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
     let mut parts = Vec::new();
     if let Some(labels) = object.get_at::<BTreeMap<String, String>>(&["spec", "selector"]) {
         parts = pairs(labels);
@@ -26,7 +27,8 @@ pub fn selector_of(object: &Document) -> Result<String> {
             #[serde(default)]
             values: Vec<String>,
         }
-        let more: Vec<Requirement> = object.get_at(&["spec", "selector", "matchExpressions"]).unwrap_or_default();
+        let more: Vec<Requirement> =
+            object.get_at(&["spec", "selector", "matchExpressions"]).unwrap_or_default();
         for r in more {
             parts.push(match r.operator.as_str() {
                 "In" => format!("{} in ({})", r.key, r.values.join(",")),

@@ -48,8 +48,22 @@ const HISTORY: &[Flag] = &[
 ];
 
 pub const COMMANDS: &[Command] = &[
-    online!("status", &[], "(TYPE NAME | TYPE/NAME) [flags]", "Show the status of the rollout", STATUS, status),
-    online!("history", &[], "(TYPE NAME | TYPE/NAME) [flags]", "View rollout history", HISTORY, history::history),
+    online!(
+        "status",
+        &[],
+        "(TYPE NAME | TYPE/NAME) [flags]",
+        "Show the status of the rollout",
+        STATUS,
+        status
+    ),
+    online!(
+        "history",
+        &[],
+        "(TYPE NAME | TYPE/NAME) [flags]",
+        "View rollout history",
+        HISTORY,
+        history::history
+    ),
     online!("undo", &[], "(TYPE NAME | TYPE/NAME) [flags]", "Undo a previous rollout", UNDO, history::undo),
     online!("restart", &[], "RESOURCE", "Restart a resource", CHANGE, restart),
     online!("pause", &[], "RESOURCE", "Mark the provided resource as paused", CHANGE, pause),
@@ -174,12 +188,17 @@ fn stateful_set(s: &StatefulSet) -> Result<(String, bool)> {
             );
             return Ok((text, false));
         }
-        return Ok((format!("partitioned roll out complete: {updated} new pods have been updated...\n"), true));
+        return Ok((
+            format!("partitioned roll out complete: {updated} new pods have been updated...\n"),
+            true,
+        ));
     }
     let (update, current) =
         (status.update_revision.unwrap_or_default(), status.current_revision.unwrap_or_default());
     Ok(if update != current {
-        let text = format!("waiting for statefulset rolling update to complete {updated} pods at revision {update}...\n");
+        let text = format!(
+            "waiting for statefulset rolling update to complete {updated} pods at revision {update}...\n"
+        );
         (text, false)
     } else {
         let n = status.current_replicas.unwrap_or(0);
@@ -295,7 +314,9 @@ mod tests {
     #[test]
     fn lines_follow_the_rollout() {
         let check = |status: &str, expected: &str, finished: bool| {
-            let json = format!(r#"{{"metadata":{{"name":"d","generation":2}},"spec":{{"replicas":3,"selector":{{}},"template":{{}}}},"status":{status}}}"#);
+            let json = format!(
+                r#"{{"metadata":{{"name":"d","generation":2}},"spec":{{"replicas":3,"selector":{{}},"template":{{}}}},"status":{status}}}"#
+            );
             let object = Document::from_json(json.as_bytes()).unwrap();
             let got = line("Deployment", &object, 0).unwrap_or_else(|e| (e.bare(), false));
             assert_eq!((got.0.trim_end(), got.1), (expected, finished), "{status}");

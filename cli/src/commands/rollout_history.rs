@@ -119,9 +119,15 @@ pub async fn undo(cx: Context, args: Args) -> Outcome {
         let all = revisions(&cx, &info).await?;
         let chosen = match wanted {
             0 => all.iter().rev().nth(1).ok_or_else(|| {
-                message(format!("no rollout history found for {} \"{}\"", info.resource.kind.to_lowercase(), info.name))
+                message(format!(
+                    "no rollout history found for {} \"{}\"",
+                    info.resource.kind.to_lowercase(),
+                    info.name
+                ))
             })?,
-            n => all.get_key_value(&n).ok_or_else(|| message(format!("unable to find specified revision {n} in history")))?,
+            n => all
+                .get_key_value(&n)
+                .ok_or_else(|| message(format!("unable to find specified revision {n} in history")))?,
         };
         if info.object.get_at(&["spec", "paused"]) == Some(true) {
             return Err(message(
@@ -132,7 +138,10 @@ pub async fn undo(cx: Context, args: Args) -> Outcome {
         template.remove_at(&["metadata", "labels", HASH]);
         let now = Document::new(info.object.get_at::<Object>(&["spec", "template"]).unwrap_or_default());
         if now == template {
-            said.tell(&info, &format!("skipped rollback (current template already matches revision {})", chosen.0))?;
+            said.tell(
+                &info,
+                &format!("skipped rollback (current template already matches revision {})", chosen.0),
+            )?;
             continue;
         }
         let (kind, patch) = if info.resource.kind == "Deployment" {

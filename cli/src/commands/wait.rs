@@ -20,7 +20,10 @@ pub const FLAGS: &[Flag] = &[
     common::ALL_NAMESPACES,
     on("all", "Select all resources in the namespace of the specified resource types"),
     on("local", "Not supported."),
-    text("for", "The condition to wait on: [create|delete|condition=condition-name[=condition-value]|jsonpath='{JSONPath expression}'=[JSONPath value]]."),
+    text(
+        "for",
+        "The condition to wait on: [create|delete|condition=condition-name[=condition-value]|jsonpath='{JSONPath expression}'=[JSONPath value]].",
+    ),
     text("timeout", "The length of time to wait before giving up.").default("30s"),
     common::OUTPUT,
     common::SHOW_MANAGED,
@@ -52,14 +55,18 @@ fn goal(text: &str) -> Result<Goal> {
         return Err(message("jsonpath expression cannot be empty"));
     }
     // The value follows the expression's own brace; equal signs inside it are the expression's.
-    let (path, value) = match rest.rfind("}=").map(|at| at + 1).or_else(|| {
-        (!rest.starts_with('{')).then(|| rest.find('=')).flatten()
-    }) {
+    let (path, value) = match rest
+        .rfind("}=")
+        .map(|at| at + 1)
+        .or_else(|| (!rest.starts_with('{')).then(|| rest.find('=')).flatten())
+    {
         Some(at) => (rest[..at].trim_matches(['\'', '"']), Some(rest[at + 1..].trim_matches(['\'', '"']))),
         None => (rest, None),
     };
     if value == Some("") {
-        return Err(message("jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.readyReplicas}'=3"));
+        return Err(message(
+            "jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.readyReplicas}'=3",
+        ));
     }
     Ok(Goal::Path { path: template::relaxed(path)?, value: value.map(str::to_owned) })
 }
@@ -159,7 +166,9 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
         })
         .await;
         match outcome {
-            Ok(Some(())) => said.tell(&info.with(last.unwrap_or_else(|| info.object.clone())), word(&goal))?,
+            Ok(Some(())) => {
+                said.tell(&info.with(last.unwrap_or_else(|| info.object.clone())), word(&goal))?
+            }
             Ok(None) => errors.push(message(format!(
                 "timed out waiting for the condition on {}/{}",
                 info.resource.plural, info.name
@@ -204,7 +213,8 @@ mod tests {
         let pod = r#"{"metadata":{"generation":2},"status":{"observedGeneration":2,"phase":"Running","n":3,
             "conditions":[{"type":"Ready","status":"True"},{"type":"Old","status":"True","observedGeneration":1}]}}"#;
         let d = Document::from_json(pod.as_bytes()).unwrap();
-        let check = |text: &str, expected: bool| assert_eq!(met(&goal(text).unwrap(), Some(&d)), expected, "{text}");
+        let check =
+            |text: &str, expected: bool| assert_eq!(met(&goal(text).unwrap(), Some(&d)), expected, "{text}");
         check("condition=Ready", true);
         check("condition=ready=false", false);
         check("condition=Old", false);

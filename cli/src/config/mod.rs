@@ -33,8 +33,9 @@ pub fn load(global: &Global) -> Result<Kubeconfig> {
             }
             return Err(message(format!("stat {}: no such file or directory", path.display())));
         }
-        let found = Kubeconfig::read_from(&path)
-            .map_err(|e| message(format!("error loading config file {}: {e}", go_quote(&path.to_string_lossy()))))?;
+        let found = Kubeconfig::read_from(&path).map_err(|e| {
+            message(format!("error loading config file {}: {e}", go_quote(&path.to_string_lossy())))
+        })?;
         merged = merged.merge(found).map_err(|e| message(e.to_string()))?;
     }
     Ok(merged)
@@ -78,8 +79,7 @@ pub async fn resolve(global: &Global) -> Result<Resolved> {
             .find(|n| Some(&n.name) == context.as_ref())
             .and_then(|n| n.context.as_ref())
             .and_then(|c| c.namespace.clone());
-        let options =
-            KubeConfigOptions { context, cluster: some(&global.cluster), user: some(&global.user) };
+        let options = KubeConfigOptions { context, cluster: some(&global.cluster), user: some(&global.user) };
         let mut file = file;
         overrides(&mut file, global);
         Config::from_custom_kubeconfig(file, &options).await.map_err(|e| message(e.to_string()))?
@@ -116,6 +116,13 @@ pub async fn resolve(global: &Global) -> Result<Resolved> {
             return Err(message("requesting uid, groups or user-extra without impersonating a user"));
         }
         auth.impersonate_groups = Some(global.as_groups.clone());
+    }
+    if !global.as_uid.is_empty() {
+        if global.as_user.is_empty() {
+            return Err(message("requesting uid, groups or user-extra without impersonating a user"));
+        }
+        let uid = global.as_uid.parse().map_err(|_| message("invalid --as-uid"))?;
+        config.headers.push((http::HeaderName::from_static("impersonate-uid"), uid));
     }
     set(&mut config.tls_server_name, &global.tls_server_name);
     if global.insecure {

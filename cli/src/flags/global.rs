@@ -18,11 +18,15 @@ pub const FLAGS: &[Flag] = &[
     text("client-key", "Path to a client key file for TLS"),
     text("tls-server-name", "Server name to use for server certificate validation."),
     on("insecure-skip-tls-verify", "If true, the server's certificate will not be checked for validity."),
-    text("request-timeout", "How long to wait before giving up on a single server request; 0 waits forever.").default("0"),
+    text("request-timeout", "How long to wait before giving up on a single server request; 0 waits forever.")
+        .default("0"),
     text("cache-dir", "Accepted for compatibility; kctl keeps no cache."),
     on("disable-compression", "Accepted for compatibility; responses are never compressed."),
     on("match-server-version", "Require server version to match client version"),
-    on("warnings-as-errors", "Treat warnings received from the server as errors and exit with a non-zero exit code"),
+    on(
+        "warnings-as-errors",
+        "Treat warnings received from the server as errors and exit with a non-zero exit code",
+    ),
     text("v", "Number for the log level verbosity").short('v').default("0"),
 ];
 

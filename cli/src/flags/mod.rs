@@ -230,7 +230,8 @@ impl Args {
                 message(format!("invalid argument {} for \"--{name}\" flag: {e}", go_quote(text)))
             })?,
         };
-        Ok((parsed.0 != 0).then(|| if parsed.0 < 0 { Duration::from_secs(604_800).to_std() } else { parsed.to_std() }))
+        Ok((parsed.0 != 0)
+            .then(|| if parsed.0 < 0 { Duration::from_secs(604_800).to_std() } else { parsed.to_std() }))
     }
 }
 

@@ -59,23 +59,21 @@ impl Columns {
     }
 
     pub fn render(&self, objects: &[Document]) -> String {
-        let mut rows = Vec::new();
+        let mut text = String::new();
         if self.headers {
-            rows.push(self.columns.iter().map(|(name, _)| name.clone()).collect());
+            let names: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
+            text = names.join("\t") + "\n";
         }
         for object in objects {
             let root = object.clone().into_value();
-            rows.push(
-                self.columns
-                    .iter()
-                    .map(|(_, path)| {
-                        let found: Vec<String> = path.find(&root).into_iter().map(go_print).collect();
-                        if found.is_empty() { "<none>".into() } else { found.join(",") }
-                    })
-                    .collect(),
-            );
+            let cells = self.columns.iter().map(|(_, path)| {
+                let found: Vec<String> = path.find(&root).into_iter().map(go_print).collect();
+                if found.is_empty() { "<none>".into() } else { found.join(",") }
+            });
+            text += &(cells.collect::<Vec<String>>().join("\t") + "\n");
         }
-        tabs::table(&rows)
+        // A value's own line ends begin new rows, as kubectl's writer takes them.
+        tabs::text(&text, 6, 3)
     }
 }
 
@@ -85,7 +83,8 @@ mod tests {
 
     #[test]
     fn columns_show_what_paths_find() {
-        let d = Document::from_json(br#"{"metadata":{"name":"a"},"spec":{"c":[{"i":"x"},{"i":"y"}]}}"#).unwrap();
+        let d =
+            Document::from_json(br#"{"metadata":{"name":"a"},"spec":{"c":[{"i":"x"},{"i":"y"}]}}"#).unwrap();
         let c = Columns::parse("N:.metadata.name,I:spec.c[*].i,M:.none", false).unwrap();
         assert_eq!(c.render(&[d]), "N     I     M\na     x,y   <none>\n");
         assert!(Columns::parse("N", false).is_err());

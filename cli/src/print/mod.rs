@@ -29,7 +29,8 @@ pub enum Format {
     Columns(columns::Columns),
 }
 
-const FORMATS: &str = "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,wide,yaml";
+const FORMATS: &str =
+    "custom-columns,custom-columns-file,json,jsonpath,jsonpath-as-json,jsonpath-file,name,wide,yaml";
 
 impl Format {
     /// Reads `-o`.
@@ -137,11 +138,6 @@ impl Said {
             DryRun::Server => " (server dry run)",
         };
         Ok(Self { format, dry, managed: args.on("show-managed-fields") })
-    }
-
-    /// Whether only the object itself is printed.
-    pub fn is_object(&self) -> bool {
-        !matches!(self.format, None | Some(Format::Name))
     }
 
     /// Tells of one object.

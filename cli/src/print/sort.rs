@@ -30,10 +30,12 @@ fn compare(a: Option<&Node>, b: Option<&Node>) -> Ordering {
         (Some(Node::Number(a)), Some(Node::Number(b))) => {
             a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
         }
-        (Some(Node::String(a)), Some(Node::String(b))) => match (a.parse::<Quantity>(), b.parse::<Quantity>()) {
-            (Ok(x), Ok(y)) => x.as_f64().partial_cmp(&y.as_f64()).unwrap_or(Ordering::Equal),
-            _ => natural(a, b),
-        },
+        (Some(Node::String(a)), Some(Node::String(b))) => {
+            match (a.parse::<Quantity>(), b.parse::<Quantity>()) {
+                (Ok(x), Ok(y)) => x.as_f64().partial_cmp(&y.as_f64()).unwrap_or(Ordering::Equal),
+                _ => natural(a, b),
+            }
+        }
         (Some(a), Some(b)) => template::show(a).cmp(&template::show(b)),
     }
 }

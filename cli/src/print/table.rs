@@ -12,8 +12,19 @@ use std::collections::BTreeMap;
 pub struct Table {
     pub kind: String,
     pub metadata: ListMeta,
+    #[serde(deserialize_with = "null_is_empty")]
     pub column_definitions: Vec<Column>,
+    #[serde(deserialize_with = "null_is_empty")]
     pub rows: Vec<Row>,
+}
+
+/// Go prints an absent list as `null`.
+fn null_is_empty<'de, D, T>(d: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -31,8 +31,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
     align(rows, 6, 3, &mut Vec::new())
 }
 
-/// Text with tabs in it aligned as `describe` does: a column is a run of neighbouring lines that have it.
-pub fn described(text: &str) -> String {
+/// Text with tabs in it, as `describe` aligns it.
+pub fn described(written: &str) -> String {
+    text(written, 0, 2)
+}
+
+/// Text with tabs in it, aligned: a column is a run of neighbouring lines that have it.
+pub fn text(text: &str, minimum: usize, padding: usize) -> String {
     let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|l| vec![0; l.len()]).collect();
     let deepest = lines.iter().map(Vec::len).max().unwrap_or_default();
@@ -48,9 +53,10 @@ pub fn described(text: &str) -> String {
             while end < lines.len() && lines[end].len() > column + 1 {
                 end += 1;
             }
-            let widest = lines[start..end].iter().map(|l| l[column].chars().count()).max().unwrap_or_default();
+            let widest =
+                lines[start..end].iter().map(|l| l[column].chars().count()).max().unwrap_or_default();
             for row in &mut widths[start..end] {
-                row[column] = widest + 2;
+                row[column] = (widest + padding).max(minimum);
             }
             start = end;
         }

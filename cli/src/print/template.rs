@@ -7,7 +7,7 @@ use gantry_machinery::path::{JsonPath, Node};
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
-    Path(JsonPath, String),
+    Path(JsonPath),
     Range(JsonPath, Vec<Part>),
 }
 
@@ -113,11 +113,12 @@ impl Template {
                     _ => return Err(wrong("not in range, nothing to end")),
                 }
             } else if let Some(quote) = action.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-                let inner = action[1..].strip_suffix(quote).ok_or_else(|| wrong("unterminated quoted string"))?;
+                let inner =
+                    action[1..].strip_suffix(quote).ok_or_else(|| wrong("unterminated quoted string"))?;
                 top(&mut stack, Part::Text(unescape(inner)));
             } else {
                 for one in action.split_whitespace().collect::<Vec<_>>().join(" ").split("} {") {
-                    top(&mut stack, Part::Path(path(one)?, one.to_owned()));
+                    top(&mut stack, Part::Path(path(one)?));
                 }
             }
         }
@@ -144,7 +145,7 @@ impl Template {
     pub fn render_json(&self, root: &Node) -> Result<String> {
         let mut out = String::new();
         for part in &self.parts {
-            if let Part::Path(path, _) = part {
+            if let Part::Path(path) = part {
                 let found: Vec<Node> = path.find(root).into_iter().cloned().collect();
                 out.push_str(&json::pretty(&Node::from(found)));
                 out.push('\n');
@@ -158,7 +159,7 @@ fn render(parts: &[Part], at: &Node, out: &mut String) {
     for part in parts {
         match part {
             Part::Text(t) => out.push_str(t),
-            Part::Path(path, _) => {
+            Part::Path(path) => {
                 let found: Vec<String> = path.find(at).into_iter().map(show).collect();
                 out.push_str(&found.join(" "));
             }
@@ -178,7 +179,8 @@ mod tests {
     #[test]
     fn templates_render() {
         let root: Node =
-            serde_json::from_str(r#"{"items":[{"n":"a","v":1},{"n":"b","v":{"x":true}}],"k":{"a.b":"c"}}"#).unwrap();
+            serde_json::from_str(r#"{"items":[{"n":"a","v":1},{"n":"b","v":{"x":true}}],"k":{"a.b":"c"}}"#)
+                .unwrap();
         let check = |t: &str, expected: &str| {
             let shown = Template::parse(t).and_then(|t| t.render(&root)).unwrap_or_else(|e| e.bare());
             assert_eq!(shown, expected, "{t}");

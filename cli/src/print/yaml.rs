@@ -105,7 +105,8 @@ fn ways(text: &str) -> Ways {
         let next = chars.get(i + 1);
         let before = i.checked_sub(1).and_then(|p| chars.get(p));
         match c {
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+            | '`'
                 if i == 0 =>
             {
                 w.plain = false;
@@ -125,7 +126,9 @@ fn ways(text: &str) -> Ways {
             }
             ' ' if before == Some(&'\n') => w.single = false,
             ' ' => {}
-            '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => (w.plain, w.single, w.block) = (false, false, false),
+            '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
+                (w.plain, w.single, w.block) = (false, false, false)
+            }
             c if c.is_control() => (w.plain, w.single, w.block) = (false, false, false),
             _ => {}
         }
@@ -146,10 +149,11 @@ fn means_other(text: &str) -> bool {
         return true;
     }
     match first {
-        '0'..='9' | '+' | '-' | '.' => base60(text) || text == "." || json_kind(text).is_some_and(|k| k != b'"'),
+        '0'..='9' | '+' | '-' | '.' => base60(text) || json_kind(text).is_some_and(|k| k != b'"'),
         '~' | '<' => text == "~" || text == "<<",
         'y' | 'Y' | 'n' | 'N' | 't' | 'T' | 'f' | 'F' | 'o' | 'O' => {
-            matches!(text, "y" | "Y" | "n" | "N") || text.len() <= 5 && json_kind(text).is_some_and(|k| k != b'"')
+            matches!(text, "y" | "Y" | "n" | "N")
+                || text.len() <= 5 && json_kind(text).is_some_and(|k| k != b'"')
         }
         _ => false,
     }
@@ -179,7 +183,8 @@ fn timestamp(text: &str) -> bool {
     match text.get(date.len() + 1..) {
         None => true,
         Some(time) => {
-            time.split(':').count() == 3 && time.bytes().all(|c| c.is_ascii_digit() || b":.+-Zz ".contains(&c))
+            time.split(':').count() == 3
+                && time.bytes().all(|c| c.is_ascii_digit() || b":.+-Zz ".contains(&c))
         }
     }
 }
@@ -352,10 +357,22 @@ mod tests {
             let node: Node = serde_json::from_str(json).unwrap();
             assert_eq!(text(&node), expected, "{json}");
         };
-        check(r#"{"a":{"b":[{"c":1,"d":[]}],"e":{}},"f":null}"#, "a:\n  b:\n  - c: 1\n    d: []\n  e: {}\nf: null\n");
-        check(r#"{"a":"1","b":"true","c":"","d":"x: y","e":"*"}"#, "a: \"1\"\nb: \"true\"\nc: \"\"\nd: 'x: y'\ne: '*'\n");
-        check(r#"{"a":"2024-01-02T03:04:05Z","b":"1.5","c":"1.5x","d":"1:30"}"#, "a: \"2024-01-02T03:04:05Z\"\nb: \"1.5\"\nc: 1.5x\nd: \"1:30\"\n");
-        check(r#"{"a":"x\ny\n","b":"x\ny","c":"y","d":"-"}"#, "a: |\n  x\n  y\nb: |-\n  x\n  y\nc: \"y\"\nd: '-'\n");
+        check(
+            r#"{"a":{"b":[{"c":1,"d":[]}],"e":{}},"f":null}"#,
+            "a:\n  b:\n  - c: 1\n    d: []\n  e: {}\nf: null\n",
+        );
+        check(
+            r#"{"a":"1","b":"true","c":"","d":"x: y","e":"*"}"#,
+            "a: \"1\"\nb: \"true\"\nc: \"\"\nd: 'x: y'\ne: '*'\n",
+        );
+        check(
+            r#"{"a":"2024-01-02T03:04:05Z","b":"1.5","c":"1.5x","d":"1:30"}"#,
+            "a: \"2024-01-02T03:04:05Z\"\nb: \"1.5\"\nc: 1.5x\nd: \"1:30\"\n",
+        );
+        check(
+            r#"{"a":"x\ny\n","b":"x\ny","c":"y","d":"-"}"#,
+            "a: |\n  x\n  y\nb: |-\n  x\n  y\nc: \"y\"\nd: '-'\n",
+        );
         check(r#"{"a":"tab\there","b":"it's"}"#, "a: \"tab\\there\"\nb: it's\n");
         check(r#"{"k10":1,"k9":2,"aB":3,"a_":4}"#, "a_: 4\naB: 3\nk9: 2\nk10: 1\n");
         let long = format!(r#"{{"a":"{} tail end"}}"#, "x".repeat(90));

@@ -27,7 +27,9 @@ pub fn targets(operands: &[String]) -> Result<Targets> {
     let mut out = Targets::default();
     if operands.iter().any(|o| o.contains('/')) {
         if operands.iter().any(|o| !o.contains('/')) {
-            return Err(message("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'"));
+            return Err(message(
+                "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
+            ));
         }
         for o in operands {
             match o.split_once('/') {
@@ -35,9 +37,7 @@ pub fn targets(operands: &[String]) -> Result<Targets> {
                     out.named.push((t.to_owned(), n.to_owned()));
                 }
                 _ if o.matches('/').count() > 1 => {
-                    return Err(message(
-                        "arguments in resource/name form may not have more than one slash",
-                    ));
+                    return Err(message("arguments in resource/name form may not have more than one slash"));
                 }
                 _ => {
                     return Err(message(format!(
@@ -157,7 +157,9 @@ pub async fn fetch(cx: &Context, operands: &[String], query: &Query) -> Result<(
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     if !query.files.is_empty() {
         if !operands.is_empty() {
-            return Err(message("when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well"));
+            return Err(message(
+                "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+            ));
         }
         let (infos, failed) = from_files(cx, query).await?;
         errors.extend(failed);
@@ -168,7 +170,9 @@ pub async fn fetch(cx: &Context, operands: &[String], query: &Query) -> Result<(
     }
     let targets = targets(operands)?;
     if targets.named.is_empty() && targets.types.is_empty() {
-        return Err(message("You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'"));
+        return Err(message(
+            "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+        ));
     }
     if !targets.named.is_empty() && !query.selector.is_empty() {
         return Err(message("name cannot be provided when a selector is specified"));
@@ -230,7 +234,13 @@ pub async fn resolve_named(cx: &Context, targets: &Targets, query: &Query) -> Re
             return Err(message("a resource cannot be retrieved by name across all namespaces"));
         }
         let namespace = if resource.namespaced { Some(cx.namespace().await?) } else { None };
-        out.push(Info { resource, namespace, name: name.clone(), object: Document::default(), source: String::new() });
+        out.push(Info {
+            resource,
+            namespace,
+            name: name.clone(),
+            object: Document::default(),
+            source: String::new(),
+        });
     }
     Ok(out)
 }

@@ -115,8 +115,11 @@ impl Discovery {
                 pairs.extend(g.versions.into_iter().map(|v| (g.name.clone(), v.version)));
             }
             for (group, version) in pairs {
-                let path =
-                    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+                let path = if group.is_empty() {
+                    format!("/api/{version}")
+                } else {
+                    format!("/apis/{group}/{version}")
+                };
                 // A group whose own server is away is left out, as kubectl leaves it.
                 let Ok(list) = rest.typed::<OldList>(&path).await else { continue };
                 out.add_old(&group, &version, list);
@@ -164,7 +167,11 @@ impl Discovery {
     }
 
     fn version(&mut self, group: &str, version: &str) {
-        self.group_versions.push(if group.is_empty() { version.into() } else { format!("{group}/{version}") });
+        self.group_versions.push(if group.is_empty() {
+            version.into()
+        } else {
+            format!("{group}/{version}")
+        });
     }
 
     /// The resources each group prefers: of every resource, the first version that has it.

@@ -26,7 +26,10 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>> {
             continue;
         }
         if name.starts_with("http://") || name.starts_with("https://") {
-            return Err(message(format!("unable to read URL {}: remote manifests are not supported", go_quote(name))));
+            return Err(message(format!(
+                "unable to read URL {}: remote manifests are not supported",
+                go_quote(name)
+            )));
         }
         let mut files = Vec::new();
         let path = Path::new(name);
@@ -95,7 +98,8 @@ pub fn documents(data: &[u8]) -> std::result::Result<Vec<Document>, String> {
         if part.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
             continue;
         }
-        let (json, _) = yaml_to_json(part.as_bytes()).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
+        let (json, _) =
+            yaml_to_json(part.as_bytes()).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
         if json == b"null" {
             continue;
         }
@@ -177,12 +181,18 @@ mod tests {
         };
         let pod = |n: &str| format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: {n}\n");
         check(&format!("# c\n---\n{}--- # x\n{}---\n", pod("a"), pod("b")), &["Pod/a", "Pod/b"]);
-        check(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}} {"apiVersion":"v1","kind":"Pod"}"#, &["Pod/a", "Pod/"]);
+        check(
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}} {"apiVersion":"v1","kind":"Pod"}"#,
+            &["Pod/a", "Pod/"],
+        );
         check(
             "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n",
             &["Pod/a"],
         );
-        check("apiVersion: v1\n", &["error validating \"f\": Object 'kind' is missing in '{\"apiVersion\":\"v1\"}'"]);
+        check(
+            "apiVersion: v1\n",
+            &["error validating \"f\": Object 'kind' is missing in '{\"apiVersion\":\"v1\"}'"],
+        );
         check("", &[]);
     }
 }

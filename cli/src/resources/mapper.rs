@@ -38,7 +38,8 @@ pub fn readings(arg: &str) -> Vec<Wanted<'_>> {
 
 fn kind_matches(k: &Kind, w: &Wanted<'_>, lower: &str) -> bool {
     let named = k.plural == lower || k.singular == lower || k.short_names.contains(&lower);
-    let group = if w.group.is_empty() { w.version.is_empty() || k.group.is_empty() } else { k.group == w.group };
+    let group =
+        if w.group.is_empty() { w.version.is_empty() || k.group.is_empty() } else { k.group == w.group };
     named && group && (w.version.is_empty() || k.version == w.version)
 }
 
@@ -52,6 +53,15 @@ pub fn built_in(arg: &str) -> Option<Resource> {
         let sure = !w.group.is_empty() || matches!(first.group, "" | "apps" | "batch" | "autoscaling");
         sure.then(|| first.into())
     })
+}
+
+/// Another built-in resource a bare short name could stand for.
+pub fn ambiguous(arg: &str, found: &Resource) -> Option<String> {
+    if !found.short_names.iter().any(|s| s == arg) {
+        return None;
+    }
+    let other = |k: &&Kind| stable(k.version) && k.group != found.group && k.short_names.contains(&arg);
+    KINDS.iter().find(other).map(|k| format!("{}.{}", k.plural, k.group))
 }
 
 /// The built-in resource of a kind, for manifests.
@@ -83,7 +93,8 @@ fn matches(r: &Resource, w: &Wanted<'_>, by_kind: bool) -> bool {
 pub fn find<'d>(discovery: &'d Discovery, arg: &str) -> Option<&'d Resource> {
     let lower = arg.to_lowercase();
     for w in readings(&lower) {
-        let exact = |r: &&Resource| matches(r, &w, false) && (r.plural == w.resource || r.singular == w.resource);
+        let exact =
+            |r: &&Resource| matches(r, &w, false) && (r.plural == w.resource || r.singular == w.resource);
         let found = discovery
             .resources
             .iter()
@@ -109,7 +120,8 @@ mod tests {
     #[test]
     fn names_find_their_resource() {
         let check = |arg: &str, expected: &str| {
-            let found = built_in(arg).map(|r| format!("{}/{}", r.api_version(), r.plural)).unwrap_or_default();
+            let found =
+                built_in(arg).map(|r| format!("{}/{}", r.api_version(), r.plural)).unwrap_or_default();
             assert_eq!(found, expected, "{arg}");
         };
         check("po", "v1/pods");
@@ -137,7 +149,10 @@ mod tests {
             short_names: vec![short.into()],
             ..Resource::default()
         };
-        let d = Discovery { resources: vec![r("a.io", "widgets", "w"), r("b.io", "widgets", "w")], ..Default::default() };
+        let d = Discovery {
+            resources: vec![r("a.io", "widgets", "w"), r("b.io", "widgets", "w")],
+            ..Default::default()
+        };
         let check = |arg: &str, group: &str| {
             assert_eq!(find(&d, arg).map(|r| r.group.as_str()).unwrap_or_default(), group, "{arg}");
         };
