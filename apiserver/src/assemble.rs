@@ -76,7 +76,13 @@ impl Server {
     /// Who asks, as whom, may they, is there room, and is there time: then the request is served.
     async fn chain(self: &Arc<Self>, cx: &mut Cx, request: Request<Body>) -> StatusResult<Answer> {
         let authenticated = self.authenticate(cx, &request)?;
-        let acting = impersonate::impersonate(&*self.authorizer, &authenticated, &cx.headers)?;
+        let acting = if cx.headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+            let mut wanted = cx.attributes();
+            wanted.user = (*authenticated.user).clone();
+            impersonate::impersonate_for(&*self.authorizer, &authenticated, &cx.headers, Some(&wanted))?
+        } else {
+            None
+        };
         cx.user = acting.unwrap_or(authenticated.user);
         gantry_auth::authenticate::strip_credentials(
             &mut cx.headers,

@@ -6,7 +6,7 @@ use crate::http::negotiate::{Accepted, Media};
 use crate::http::respond::{self, Answer};
 use crate::resources::wrong_method;
 use bytes::Bytes;
-use gantry_types::StatusResult;
+use gantry_types::{Status, StatusResult};
 use http::{HeaderValue, Method, header};
 use std::sync::Arc;
 
@@ -48,8 +48,20 @@ pub fn serve(server: &Arc<Server>, cx: &mut Cx) -> StatusResult<Answer> {
             None => Ok(respond::page_not_found()),
         },
         "/" => index(server),
-        _ => Ok(respond::page_not_found()),
+        other => unknown(other),
     }
+}
+
+/// Below a group that is served, a missing path is an API error; elsewhere it is only a missing page.
+pub(crate) fn unknown(path: &str) -> StatusResult<Answer> {
+    let known = match path.strip_prefix("/apis/") {
+        Some(rest) => {
+            let group = rest.split('/').next().unwrap_or_default();
+            gantry_types::scheme::KINDS.iter().any(|k| k.group == group && !group.is_empty())
+        }
+        None => path.starts_with("/api/"),
+    };
+    if known { Err(Status::no_such_path()) } else { Ok(respond::page_not_found()) }
 }
 
 fn published(body: &[u8], content_type: &'static str) -> Answer {

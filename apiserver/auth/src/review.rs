@@ -337,10 +337,13 @@ pub fn token(
             error: None,
             user: Some(user_info(&found.user)),
         },
-        Ok(None) => {
-            authn::TokenReviewStatus { error: Some("invalid bearer token".to_owned()), ..Default::default() }
-        }
+        Ok(None) => authn::TokenReviewStatus {
+            error: Some("invalid bearer token".to_owned()),
+            user: Some(authn::UserInfo::default()),
+            ..Default::default()
+        },
         Err(e) => authn::TokenReviewStatus {
+            user: Some(authn::UserInfo::default()),
             error: Some(format!("[invalid bearer token, {e}]")),
             ..Default::default()
         },

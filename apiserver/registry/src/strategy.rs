@@ -77,6 +77,12 @@ pub trait Strategy: Send + Sync + 'static {
     /// that were written by an older version.
     fn default(&self, _object: &mut Self::Kind) {}
 
+    /// What [`Strategy::default`] does when nothing but the status changed, without looking at the rest, which
+    /// has its defaults. False: not known without the rest.
+    fn default_status(&self, _object: &mut Document) -> bool {
+        false
+    }
+
     /// Clears what clients may not set (status on the main resource), sets what the server sets.
     fn prepare_create(&self, _cx: &Context<'_>, _object: &mut Self::Kind) {}
 
@@ -157,6 +163,8 @@ pub struct Judged {
 /// A kind's strategy with its type erased, as the pipeline holds it.
 pub trait AnyStrategy: Send + Sync + 'static {
     fn default(&self, object: Document) -> StatusResult<Document>;
+    /// As [`Strategy::default_status`].
+    fn default_status(&self, object: &mut Document) -> bool;
     /// Prepares, defaults and judges a new object, typed once for all three.
     fn create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Judged>;
     /// The same for an object about to replace `old`.
@@ -225,6 +233,10 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
         let mut kind = typed(&object)?;
         self.0.default(&mut kind);
         untyped(&kind)
+    }
+
+    fn default_status(&self, object: &mut Document) -> bool {
+        self.0.default_status(object)
     }
 
     fn create(&self, cx: &Context<'_>, object: Document) -> StatusResult<Judged> {

@@ -37,19 +37,50 @@ pub fn body(
 /// As [`body`].
 pub fn delete_options(bytes: &Bytes, content_type: &str) -> StatusResult<DeleteOptions> {
     let broken = |why: String| Status::bad_request(why);
-    let document = match media(content_type)? {
-        Media::Json => Document::from_json(bytes).map_err(|e| broken(e.to_string()))?,
-        Media::Yaml => {
-            let (json, _) = yaml_to_json(bytes).map_err(|e| broken(e.to_string()))?;
-            Document::from_json(&json).map_err(|e| broken(e.to_string()))?
-        }
-        Media::Protobuf => {
-            let gvk =
-                GroupVersionKind { group: "".into(), version: "v1".into(), kind: "DeleteOptions".into() };
-            protobuf::decode_envelope(builtin(), bytes, Some(&gvk)).map_err(|e| broken(e.to_string()))?
-        }
+    let media = media(content_type)?;
+    let text = match media {
+        Media::Yaml => yaml_to_json(bytes).map_err(|e| broken(e.to_string()))?.0.into(),
+        _ => bytes.clone(),
     };
-    document.to_typed().map_err(|e| broken(e.to_string()))
+    let mut gvk = GroupVersionKind { group: "".into(), version: "v1".into(), kind: DELETE_OPTIONS.into() };
+    let media = if media == Media::Yaml { Media::Json } else { media };
+    if media == Media::Json
+        && let Ok(given) = Document::from_json(&text)
+    {
+        // Every group has delete options; nothing else will do.
+        let kind = if given.kind().is_empty() { DELETE_OPTIONS } else { given.kind() };
+        if kind != DELETE_OPTIONS {
+            let version = if given.api_version().is_empty() { "v1" } else { given.api_version() };
+            return Err(broken(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+            )));
+        }
+        if let Some((group, version)) = given.api_version().split_once('/') {
+            (gvk.group, gvk.version) = (group.to_owned().into(), version.to_owned().into());
+        }
+        let plain = GroupVersionKind { group: "".into(), version: "v1".into(), ..gvk.clone() };
+        let mut given = given;
+        given.set_type("v1", DELETE_OPTIONS);
+        return read_delete_options(&given.to_json().into(), Media::Json, &plain);
+    }
+    read_delete_options(&text, media, &gvk)
+}
+
+const DELETE_OPTIONS: &str = "DeleteOptions";
+
+fn read_delete_options(bytes: &Bytes, media: Media, gvk: &GroupVersionKind) -> StatusResult<DeleteOptions> {
+    let decoded = decode_body(builtin(), bytes, media, gvk, FieldValidation::Ignore).map_err(|status| {
+        // The cause alone, without the words about which kind could not be handled.
+        let words = format!("cannot be handled as a {DELETE_OPTIONS}: ");
+        let why = status.message().split_once(&words).map_or(status.message(), |(_, why)| why);
+        let unread = format!("the object provided is unrecognized (must be of type {DELETE_OPTIONS}): ");
+        let why = match why.strip_prefix(&unread) {
+            Some(why) => why.rsplit_once(" (").map_or(why, |(why, _)| why),
+            None => why,
+        };
+        Status::bad_request(why)
+    })?;
+    decoded.document.to_typed().map_err(|e| Status::bad_request(e.to_string()))
 }
 
 /// Compact JSON as YAML.

@@ -104,15 +104,22 @@ pub fn accept(header: Option<&str>, transforms: bool) -> StatusResult<Accepted> 
     if header.is_empty() {
         return Ok(Accepted::default());
     }
+    let mut known = false;
     for clause in clauses(header) {
-        let (Some(media), Some(transform)) = (media_of(clause.media), transform_of(&clause.params)) else {
-            continue;
-        };
+        let Some(media) = media_of(clause.media) else { continue };
+        known = true;
+        let Some(transform) = transform_of(&clause.params) else { continue };
         if transform != Transform::None && !transforms {
             continue;
         }
         let pretty = clause.params.iter().any(|(k, v)| *k == "pretty" && matches!(*v, "1" | "true"));
         return Ok(Accepted { media, transform, pretty });
+    }
+    if known {
+        // The form is one of ours, what should stand in for the object is not.
+        return Err(Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ));
     }
     let mut status = Status::not_acceptable(
         "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",

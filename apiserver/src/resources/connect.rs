@@ -9,6 +9,7 @@ use crate::kubelet::{Target, TargetTls};
 use gantry_registry::admission::{Operation, Request};
 use gantry_registry::generic::Endpoint;
 use gantry_stream::{Kind, remote::Options};
+use gantry_types::user::Decision;
 use gantry_types::{Document, GroupResource, Status, StatusResult};
 use http::StatusCode;
 use serde::Deserialize;
@@ -21,6 +22,12 @@ pub(super) async fn serve(
     subresource: &str,
     request: http::Request<Body>,
 ) -> StatusResult<Answer> {
+    if subresource == "log" {
+        super::log_options::check(&cx.query, &cx.info.name)?;
+    }
+    if matches!(subresource, "exec" | "attach" | "portforward") && cx.info.verb != "create" {
+        may_create(server, cx, endpoint)?;
+    }
     let Some((target, uri)) = destination(server, cx, endpoint, subresource).await? else {
         let mut empty = Answer::new(Body::Empty);
         *empty.status_mut() = StatusCode::NO_CONTENT;
@@ -55,6 +62,18 @@ pub(super) async fn serve(
         Some(kind) => proxy::stream(server, cx, kind, target, uri, request).await,
         None if subresource == "log" => proxy::log(server, cx, &target, uri, request).await,
         None => proxy::pass(server, cx, &target, uri, request).await,
+    }
+}
+
+/// A stream opened by GET, as WebSockets are, asks for permission to create as well.
+fn may_create(server: &Arc<Server>, cx: &Cx, endpoint: &Arc<Endpoint>) -> StatusResult<()> {
+    let mut attributes = cx.attributes();
+    attributes.verb = "create".into();
+    match server.authorizer.authorize(&attributes) {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(Status::forbidden(&endpoint.kind.group_resource(), &cx.info.name, reason))
+        }
     }
 }
 

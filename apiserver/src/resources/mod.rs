@@ -1,6 +1,7 @@
 //! Requests for resources: which endpoint, which verb, and the answer in the accepted form.
 
 mod connect;
+mod log_options;
 mod proxy;
 mod reads;
 mod review;
@@ -11,7 +12,7 @@ use crate::assemble::Server;
 use crate::cx::Cx;
 use crate::http::body::Body;
 use crate::http::request_info::RequestInfo;
-use crate::http::respond::{self, Answer};
+use crate::http::respond::Answer;
 use bytes::{Bytes, BytesMut};
 use gantry_registry::generic::Endpoint;
 use gantry_types::scheme::{self, Kind, Storage};
@@ -109,7 +110,7 @@ pub(crate) fn namespace_of<'c>(kind: &Kind, info: &'c RequestInfo) -> &'c str {
 pub async fn serve(server: &Arc<Server>, cx: &mut Cx, request: http::Request<Body>) -> StatusResult<Answer> {
     let i = &cx.info;
     if !scheme::KINDS.iter().any(|k| k.group == i.group && k.version == i.version) {
-        return Ok(respond::page_not_found());
+        return crate::route::unknown(&cx.path);
     }
     let kind = row(cx)?;
     if kind.storage == Storage::Virtual {

@@ -37,17 +37,23 @@ pub(super) fn served(
     }
 }
 
+/// A version to read at must be a number; upstream takes another for its own fault.
+fn check_version(version: &str) -> StatusResult<()> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let quoted = go_quote(version);
+    let why = format!(
+        "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
+    );
+    Err(Status::failure(500, "", why))
+}
+
 pub(super) async fn get(cx: &mut Cx, endpoint: &Arc<Endpoint>) -> StatusResult<Answer> {
     let accepted = cx.accepted(true)?;
     let namespace = namespace_of(endpoint.kind, &cx.info);
     let version = cx.query.text("resourceVersion");
-    if !version.is_empty() && version.parse::<u64>().is_err() {
-        let quoted = go_quote(version);
-        let why = format!(
-            "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
-        );
-        return Err(Status::failure(500, "", why));
-    }
+    check_version(version)?;
     let object = endpoint
         .cache
         .get(namespace, &cx.info.name, version)
@@ -90,7 +96,7 @@ pub(super) fn list_options(cx: &Cx, endpoint: &Endpoint) -> StatusResult<ListOpt
                 .push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            errors.push(Error::not_supported(&path, matching, &["Exact", "NotOlderThan"]));
+            errors.push(Error::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
         }
         if matching == "Exact" && version == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
@@ -128,8 +134,18 @@ pub(super) fn whole_list(endpoint: &Endpoint, page: &ListPage) -> Bytes {
     list::whole(list_head(endpoint, page), &page.items, endpoint.list_item())
 }
 
+/// Where a collection is refused for its form, the forms it can be watched in are named as well.
+fn name_streams(mut status: Status) -> Status {
+    let body = status.body_mut();
+    if body.message.starts_with("406") {
+        body.message
+            .push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
+    }
+    status
+}
+
 pub(super) async fn list(cx: &mut Cx, endpoint: &Arc<Endpoint>) -> StatusResult<Answer> {
-    let accepted = cx.accepted(true)?;
+    let accepted = cx.accepted(true).map_err(name_streams)?;
     let options = list_options(cx, endpoint)?;
     let page = endpoint.cache.list(&options).await?;
     let gzip = cx.accepts_gzip();
@@ -188,6 +204,9 @@ pub(super) async fn watch(
         Some(_) if matching != "NotOlderThan" => {
             let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(Error::forbidden(&path, why));
+            if !matching.is_empty() {
+                errors.push(Error::not_supported(&path, matching, &["NotOlderThan"]));
+            }
         }
         None if !matching.is_empty() => {
             let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
@@ -198,6 +217,7 @@ pub(super) async fn watch(
     if !errors.is_empty() {
         return Err(invalid_list_options(errors));
     }
+    check_version(q.text("resourceVersion"))?;
     let options = WatchOptions {
         filter: select::filter(cx, endpoint)?,
         resource_version: q.text("resourceVersion").to_owned(),

@@ -7,10 +7,13 @@ use crate::cx::Cx;
 use crate::http::respond::{self, Answer};
 use bytes::Bytes;
 use gantry_auth::review;
+use gantry_machinery::managed;
+use gantry_machinery::schema::builtin;
+use gantry_registry::generic::options::WriteOptions;
 use gantry_registry::generic::time_text;
 use gantry_types::k8s_openapi::jiff::Timestamp;
 use gantry_types::scheme::Kind;
-use gantry_types::{Document, Status, StatusResult};
+use gantry_types::{Document, GroupVersionKind, Status, StatusResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -30,6 +33,28 @@ where
     Ok(answer)
 }
 
+/// Notes who wrote an object that is answered and forgotten, as upstream does.
+pub(super) fn track(
+    gvk: &GroupVersionKind,
+    subresource: &str,
+    options: &WriteOptions,
+    now: Timestamp,
+    document: &mut Document,
+) {
+    let Some(schema) = builtin().gvk(gvk) else { return };
+    let api_version = document.api_version().to_owned();
+    let ownership = managed::Request {
+        schema,
+        api_version: &api_version,
+        subresource,
+        manager: options.manager(),
+        now,
+        reset_fields: &[],
+        versions: &managed::OneVersion,
+    };
+    managed::update(None, document, &ownership);
+}
+
 pub(super) async fn serve(
     server: &Arc<Server>,
     cx: &mut Cx,
@@ -44,7 +69,8 @@ pub(super) async fn serve(
     }
     let accepted = cx.accepted(false)?;
     let options = options(cx, "CreateOptions", false)?;
-    let document = decode(cx, &kind.gvk(), &options, &body)?;
+    let mut document = decode(cx, &kind.gvk(), &options, &body)?;
+    track(&kind.gvk(), "", &options, cx.now, &mut document);
     let authorizer = &server.authorizer;
     let (user, now) = (cx.user.clone(), cx.now);
     let answer = match kind.kind {

@@ -132,6 +132,7 @@ async fn token(
     let accepted = cx.accepted(false)?;
     let options = options(cx, "CreateOptions", false)?;
     let mut document = decode(cx, &gvk(endpoint, sub), &options, body)?;
+    super::review::track(&gvk(endpoint, sub), sub.name, &options, cx.now, &mut document);
     // The service account must exist by the store, not only by memory.
     let account = endpoint
         .cache
@@ -157,8 +158,8 @@ async fn token(
 async fn finalize(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) -> StatusResult<Answer> {
     let accepted = cx.accepted(true)?;
     let options = options(cx, "UpdateOptions", false)?;
-    let mut wanted = decode(cx, &endpoint.kind.gvk(), &options, body)?;
-    check_name(cx, &mut wanted)?;
+    let wanted = decode(cx, &endpoint.kind.gvk(), &options, body)?;
+    check_name(cx, &wanted)?;
     let mut rq = request(cx, endpoint, &options);
     let updated = endpoint.finalize_namespace(&mut rq, wanted).await;
     let warnings = rq.warnings;
@@ -196,8 +197,8 @@ async fn write_scale(
         updated?
     } else {
         let options = options(cx, "UpdateOptions", false)?;
-        let mut scale = decode(cx, &gvk, &options, body)?;
-        check_name(cx, &mut scale)?;
+        let scale = decode(cx, &gvk, &options, body)?;
+        check_name(cx, &scale)?;
         let mut rq = request(cx, endpoint, &options);
         let updated = endpoint.rescale(&mut rq, &|_| Ok(scale.clone())).await;
         let warnings = rq.warnings;

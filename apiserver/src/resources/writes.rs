@@ -74,11 +74,15 @@ pub(super) async fn create(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) 
 }
 
 /// An updated object must bear the name in the path.
-pub(super) fn check_name(cx: &Cx, object: &mut Document) -> StatusResult<()> {
+pub(super) fn check_name(cx: &Cx, object: &Document) -> StatusResult<()> {
     let name = object.name();
     if name.is_empty() {
-        object.set_meta_str("name", &cx.info.name);
-    } else if name != cx.info.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            cx.info.name
+        )));
+    }
+    if name != cx.info.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             cx.info.name
@@ -90,8 +94,8 @@ pub(super) fn check_name(cx: &Cx, object: &mut Document) -> StatusResult<()> {
 pub(super) async fn update(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) -> StatusResult<Answer> {
     let accepted = cx.accepted(true)?;
     let options = options(cx, "UpdateOptions", false)?;
-    let mut object = decode(cx, &endpoint.kind.gvk(), &options, body)?;
-    check_name(cx, &mut object)?;
+    let object = decode(cx, &endpoint.kind.gvk(), &options, body)?;
+    check_name(cx, &object)?;
     let object = endpoint.to_stored(object)?;
     let mut rq = request(cx, endpoint, &options);
     let transform = |_: Option<&Document>| Ok(Wanted::from(object.clone()));

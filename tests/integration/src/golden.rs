@@ -143,8 +143,12 @@ fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
         (Value::String(a), Value::String(b)) if path == ".message" => {
             // A list of errors comes in any order.
             let parts = |s: &str| {
-                let mut parts: Vec<String> =
-                    s.replace(['[', ']'], "").split(", ").map(str::to_owned).collect();
+                let mut parts: Vec<String> = s
+                    .replace(['[', ']'], "")
+                    .replace(" is invalid: ", ", ")
+                    .split(", ")
+                    .map(str::to_owned)
+                    .collect();
                 parts.sort();
                 parts
             };

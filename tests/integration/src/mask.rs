@@ -48,9 +48,18 @@ fn token_volume(text: &[u8]) -> Option<usize> {
     (rest.len() >= 5 && rest[..5].iter().all(u8::is_ascii_alphanumeric)).then_some(21)
 }
 
+/// A whole object in an error's value: upstream prints it in its own order.
+fn object(text: &[u8]) -> Option<usize> {
+    let start = b"Invalid value: \"{";
+    let end = b"}\": ";
+    text.starts_with(start).then_some(())?;
+    (start.len()..text.len() - end.len()).rev().find(|i| text[*i..].starts_with(end)).map(|i| i + 2)
+}
+
 /// A text with identities, times, allocated addresses and revisions masked.
 pub fn text(text: &str) -> String {
-    let rules: [(fn(&[u8]) -> Option<usize>, &str); 5] = [
+    let rules: [(fn(&[u8]) -> Option<usize>, &str); 6] = [
+        (object, "Invalid value: \"<object>\""),
         (uid, "<uid>"),
         (time, "<time>"),
         (address, "<ip>"),
@@ -77,6 +86,12 @@ pub fn text(text: &str) -> String {
 pub fn value(value: &Value, key: &str) -> Value {
     let masked = |to: &str| Value::String(to.to_owned());
     match (value, key) {
+        // Prose, which is not ours to keep.
+        (Value::Object(map), "columnDefinitions") => map
+            .iter()
+            .filter(|(k, _)| *k != "description")
+            .map(|(k, v)| (k.clone(), self::value(v, k)))
+            .collect(),
         (Value::Object(map), _) => map.iter().map(|(k, v)| (k.clone(), self::value(v, k))).collect(),
         (Value::Array(items), "causes") => {
             // Kubernetes walks maps in any order.
@@ -88,6 +103,9 @@ pub fn value(value: &Value, key: &str) -> Value {
         (Value::String(s), "resourceVersion") if !s.is_empty() && s != "0" => masked("<rv>"),
         (Value::String(s), "continue") if !s.is_empty() => masked("<continue>"),
         (Value::String(_), "token") => masked("<token>"),
+        (Value::String(s), "cells") if s.strip_suffix('s').is_some_and(|n| n.parse::<u8>().is_ok()) => {
+            masked("<age>")
+        }
         (Value::Number(_), "nodePort" | "healthCheckNodePort") => masked("<port>"),
         (Value::String(s), _) => Value::String(text(s)),
         (other, _) => other.clone(),

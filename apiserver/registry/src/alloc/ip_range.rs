@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum IpRangeError {
     #[error("provided IP is already allocated")]
     Allocated,
-    #[error("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}")]
-    OutOfRange { ip: IpAddr, range: String },
+    #[error("the provided network does not match the current range")]
+    OutOfRange,
 }
 
 /// The addresses of a CIDR but its own (and the IPv4 broadcast address). The first sixteenth, 16 to 256
@@ -18,7 +18,6 @@ pub enum IpRangeError {
 #[derive(Clone, Debug)]
 pub struct IpRange {
     network: IpAddr,
-    bits: u8,
     /// How many addresses may be given out: offsets `1..=size` from the network address.
     size: u64,
     /// How many of them come last.
@@ -43,7 +42,7 @@ impl IpRange {
                 IpAddr::V6(Ipv6Addr::from(u128::from(a) & u128::MAX.checked_shl(host).unwrap_or(0)))
             }
         };
-        Self { network, bits, size, reserved, used: BTreeSet::new() }
+        Self { network, size, reserved, used: BTreeSet::new() }
     }
 
     /// `IPv4` or `IPv6`, as in `ipFamilies`.
@@ -81,8 +80,7 @@ impl IpRange {
     /// # Errors
     /// [`IpRangeError`].
     pub fn check(&self, ip: IpAddr) -> Result<(), IpRangeError> {
-        let range = format!("{}/{}", self.network, self.bits);
-        let offset = self.offset(ip).ok_or(IpRangeError::OutOfRange { ip, range })?;
+        let offset = self.offset(ip).ok_or(IpRangeError::OutOfRange)?;
         if self.used.contains(&offset) { Err(IpRangeError::Allocated) } else { Ok(()) }
     }
 

@@ -103,7 +103,7 @@ impl Endpoint {
             })?;
         }
         if !errors.is_empty() {
-            return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
+            return Err(Status::invalid(&self.stored.group_kind(), object.name(), errors));
         }
         rq.warnings.extend(judged.warnings);
         let name = object.name().to_owned();

@@ -226,6 +226,11 @@ impl Endpoint {
         match plan {
             Plan::Pending if !present.fresh => Ok(None),
             Plan::Pending => Ok(Some(self.deleted(present.object.clone(), uid, false))),
+            // Marked like this already.
+            Plan::Mark(document) if document == *old && !present.fresh => Ok(None),
+            Plan::Mark(document) if document == *old => {
+                Ok(Some(Deleted { object: Some(present.object.clone()), uid, gone: false }))
+            }
             Plan::Mark(document) => {
                 let dry = rq.options.dry_run || options.dry_run();
                 match self.put(rq.namespace, rq.name, &document, expect, dry).await? {

@@ -89,6 +89,8 @@ pub(crate) fn track_update(
     }
     let old = old.map(|old| endpoint.document_to_served(old.clone())).transpose()?;
     let mut served = endpoint.document_to_served(object.clone())?;
+    // Times that were never set are written, and owned by nobody.
+    served.map_mut().retain(|name, value| !(name.starts_with("deprecated") && value.is_null()));
     managed::update(old.as_ref(), &mut served, &ownership);
     let path = ["metadata", "managedFields"];
     match served.map().get("metadata").and_then(|m| m.get("managedFields")) {

@@ -6,6 +6,7 @@
 pub mod convert;
 pub mod create;
 pub mod delete;
+mod duplicates;
 pub mod fields;
 pub mod metadata;
 pub mod namespace;

@@ -75,7 +75,7 @@ impl WriteOptions {
                     None => errors.push(Error::not_supported(
                         &Path::new("fieldValidation"),
                         value,
-                        &["Ignore", "Strict", "Warn"],
+                        &["", "Ignore", "Strict", "Warn"],
                     )),
                 },
                 _ => {}
@@ -188,7 +188,7 @@ mod tests {
             false,
             &[("fieldValidation", "x")],
             Err(
-                r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "Ignore", "Strict", "Warn""#,
+                r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "x": supported values: "", "Ignore", "Strict", "Warn""#,
             ),
         );
         check(

@@ -4,7 +4,7 @@ use super::{Current, Endpoint, Request, Written, fields, metadata};
 use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
 use gantry_storage::Expect;
-use gantry_types::field::{Error, ErrorList, Path};
+use gantry_types::field::{Error, ErrorList, Path, go_quote};
 use gantry_types::gvk::GroupKind;
 use gantry_types::object::Object;
 use gantry_types::{Document, Status, StatusResult};
@@ -18,11 +18,13 @@ pub struct Wanted {
     pub object: Document,
     /// Whether `managedFields` are settled already (an apply decides them itself).
     pub fields_settled: bool,
+    /// Whether a UID other than the object's is a lost race (an update) and not a change of a field (a patch).
+    pub holds_uid: bool,
 }
 
 impl From<Document> for Wanted {
     fn from(object: Document) -> Self {
-        Self { object, fields_settled: false }
+        Self { object, fields_settled: false, holds_uid: true }
     }
 }
 
@@ -146,8 +148,10 @@ impl Endpoint {
         transform: &Transform<'_>,
     ) -> StatusResult<Step> {
         let old = &present.document;
-        let Wanted { mut object, fields_settled } = transform(Some(old))?;
-        self.check_identity(rq, &object, old)?;
+        let Wanted { mut object, fields_settled, holds_uid } = transform(Some(old))?;
+        if holds_uid {
+            self.check_identity(rq, &object, old)?;
+        }
         let revision = present.object.revision().to_string();
         if object.resource_version().is_empty() && self.strategy.allow_unconditional_update() {
             object.set_meta_str("resourceVersion", &revision);
@@ -158,6 +162,14 @@ impl Endpoint {
             let error = Error::invalid(&path, &0, "must be specified for an update");
             return Err(Status::invalid(&gk, rq.name, vec![error]));
         } else if object.resource_version() != revision {
+            if object.resource_version().parse::<u64>().is_err() {
+                let quoted = go_quote(object.resource_version());
+                return Err(Status::failure(
+                    500,
+                    "",
+                    format!("strconv.ParseUint: parsing {quoted}: invalid syntax"),
+                ));
+            }
             return Err(Status::stale(&self.kind.group_resource(), rq.name));
         }
         metadata::settle_namespace(&mut object, rq.namespace)?;
@@ -169,8 +181,13 @@ impl Endpoint {
         if object == *old {
             return Ok(Step::Unchanged(present.object.clone()));
         }
-        fields::default(self.stored, &mut object);
-        let mut object = self.strategy.default(object)?;
+        let defaulted = only_reported(&object, old)
+            && (object.map().get("status") == old.map().get("status")
+                || self.strategy.default_status(&mut object));
+        if !defaulted {
+            fields::default(self.stored, &mut object);
+            object = self.strategy.default(object)?;
+        }
         if !fields_settled {
             fields::track_update(self, rq, Some(old), &mut object)?;
         }
@@ -236,7 +253,7 @@ impl Endpoint {
         // Kinds check their metadata again, as upstream's do, and its answers say so.
         errors.extend(found);
         if !errors.is_empty() {
-            return Err(Status::invalid(&self.kind.group_kind(), object.name(), errors));
+            return Err(Status::invalid(&self.stored.group_kind(), object.name(), errors));
         }
         rq.warnings.extend(warnings);
         let request = admission::Request {
@@ -281,6 +298,14 @@ impl Endpoint {
         }
         super::stored::unstored(document, &self.type_prefix, Some(revision)).map(Some)
     }
+}
+
+/// Whether a change is of nothing but status and metadata: what is stored has its defaults.
+fn only_reported(object: &Document, old: &Document) -> bool {
+    let beside = |key: &str| !matches!(key, "metadata" | "status");
+    let (new, old) = (object.map(), old.map());
+    new.iter().filter(|(k, _)| beside(k)).all(|(k, v)| old.get(k) == Some(v))
+        && old.keys().filter(|k| beside(k)).all(|k| new.contains_key(k))
 }
 
 /// Names were judged by the kind's own rule at birth; an update only needs them to fit a path.

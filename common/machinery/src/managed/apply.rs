@@ -116,11 +116,13 @@ fn once<'a>(
             rest.iter().try_fold(applied.get(*first)?, |v, k| v.get(k))?.as_str()
         };
         let text = |path: &[&str]| text(path).unwrap_or_default();
+        // The group is named even where it has no name.
+        let grouped = |v: &str| if v.contains('/') { v.to_owned() } else { format!("/{v}") };
         return Err(Failure::Status(wrong(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): {}",
             text(&["metadata", "namespace"]),
             text(&["metadata", "name"]),
-            text(&["apiVersion"]),
+            grouped(text(&["apiVersion"])),
             text(&["kind"]),
             print_errors(&errors)
         ))));

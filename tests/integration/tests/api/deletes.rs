@@ -39,7 +39,7 @@ async fn policies_leave_their_mark() {
         ("bg", json!({"propagationPolicy": "Background"}), None),
     ] {
         let mut set = plain(&build::deployment(name, 0));
-        set["spec"].as_object_mut().unwrap().remove("strategy");
+        set["kind"] = json!("ReplicaSet");
         admin.post(&sets, &set).await.expect(201);
         let one = format!("{sets}/{name}");
         let answer = admin.delete_with(&one, &options).await.expect(200);

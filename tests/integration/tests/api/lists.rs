@@ -147,7 +147,7 @@ async fn protobuf_goes_both_ways() {
         (format!("{NS}/secrets"), json!({"metadata": {"name": "p"}, "stringData": {"a": "b"}})),
         (
             format!("{NS}/services"),
-            json!({"metadata": {"name": "p"}, "spec": {"ports": [{"port": 80, "targetPort": "w"}]}}),
+            json!({"metadata": {"name": "p"}, "spec": {"clusterIP": "None", "ports": [{"port": 80, "targetPort": "w"}]}}),
         ),
         (format!("{APPS}/deployments"), plain(&build::deployment("p", 0))),
         ("/api/v1/nodes".into(), plain(&build::node("p"))),

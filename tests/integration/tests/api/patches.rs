@@ -97,12 +97,12 @@ async fn every_patch_does_what_its_media_type_says() {
         all.iter().map(|c| format!("{}={}", text(&c["name"]), text(&c["image"]))).collect()
     };
     let in_pod = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
-    // Strategic: by key, in place; new ones first.
+    // Strategic: by key, in place; new ones last.
     let patch =
         in_pod(json!({"containers": [{"name": "side", "image": "s:2"}, {"name": "new", "image": "n"}]}));
     let got = admin.patch("strategic", &one, &patch).await.expect(200);
-    assert_eq!(containers(&got), ["new=n", "c=registry.example/app:1", "side=s:2"]);
-    assert_eq!(got["spec"]["template"]["spec"]["containers"][2]["env"][0]["value"], "1");
+    assert_eq!(containers(&got), ["c=registry.example/app:1", "side=s:2", "new=n"]);
+    assert_eq!(got["spec"]["template"]["spec"]["containers"][1]["env"][0]["value"], "1");
     let patch = in_pod(
         json!({"containers": [{"name": "new", "$patch": "delete"}], "$setElementOrder/containers": [{"name": "side"}, {"name": "c"}]}),
     );
@@ -134,7 +134,7 @@ async fn every_patch_does_what_its_media_type_says() {
     let refused = admin.patch("json", &one, &json!(many)).await.expect(413);
     assert_eq!(
         text(&refused["message"]),
-        "The allowed maximum operations in a JSON patch is 10000, got 10001"
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
     );
 }
 

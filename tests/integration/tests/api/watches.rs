@@ -1,7 +1,7 @@
 //! Watches: from where, what they tell, and when they end.
 
 use crate::{NS, config_map, named, plain, text, version, world};
-use gantry_testkit::{Backing, build};
+use gantry_testkit::{Backing, Identity, build};
 use serde_json::json;
 
 async fn a_watch_tells_everything_after_its_revision(backing: Backing) {
@@ -142,31 +142,36 @@ async fn a_kubelet_sees_its_own_pods_only() {
 }
 
 async fn what_is_forgotten_is_gone(backing: Backing) {
-    let (cluster, admin) = world(backing).await;
+    const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let (mut cluster, admin) = world(backing).await;
     let maps = format!("{NS}/configmaps");
     let old = version(&admin.post(&maps, &config_map("a", "0")).await.expect(201));
-    let page = admin.get("/apis/rbac.authorization.k8s.io/v1/clusterroles?limit=2").await.expect(200);
+    let page = admin.get(&format!("{ROLES}?limit=2")).await.expect(200);
     for i in 0..5 {
         admin.patch("merge", &format!("{maps}/a"), &json!({"data": {"k": i.to_string()}})).await.expect(200);
     }
     let now = version(&admin.get(&format!("{maps}/a")).await.expect(200));
     cluster.compact(now).await.unwrap();
+    // What the server itself remembers may still be told, and then it is right; a new server knows nothing.
     let exact = format!("{maps}?resourceVersion={old}&resourceVersionMatch=Exact");
-    let gone = admin.get(&exact).await.expect(410);
-    assert_eq!(text(&gone["reason"]), "Expired");
+    let told = admin.get(&exact).await;
+    assert!(told.status == 410 || told.json()["items"][0]["data"]["k"] == "0", "{}", told.text());
+    cluster.restart().await;
+    let admin = cluster.http(&Identity::Admin);
+    assert_eq!(text(&admin.get(&exact).await.expect(410)["reason"]), "Expired");
     let token = text(&page["metadata"]["continue"]);
-    let gone =
-        admin.get(&format!("/apis/rbac.authorization.k8s.io/v1/clusterroles?limit=2&continue={token}")).await;
-    let gone = gone.expect(410);
+    let gone = admin.get(&format!("{ROLES}?limit=2&continue={token}")).await.expect(410);
     assert_eq!(text(&gone["reason"]), "Expired");
     // The refusal of a page carries a token to go on with, without the promise of one revision.
     let token = text(&gone["metadata"]["continue"]);
     assert!(!token.is_empty());
-    let rest = admin
-        .get(&format!("/apis/rbac.authorization.k8s.io/v1/clusterroles?continue={token}"))
-        .await
-        .expect(200);
+    let rest = admin.get(&format!("{ROLES}?continue={token}")).await.expect(200);
     assert!(rest["items"].as_array().unwrap().len() > 10);
+    // A watch from there is told so as its first event.
+    let mut watch = admin.watch(&format!("{maps}?watch=1&resourceVersion={old}")).await;
+    let first = watch.next().await.unwrap();
+    assert_eq!((text(&first["type"]), text(&first["object"]["reason"])), ("ERROR", "Expired"));
+    assert_eq!(first["object"]["code"], json!(410));
 }
 
 #[tokio::test]

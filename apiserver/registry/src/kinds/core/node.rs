@@ -105,6 +105,12 @@ fn validate(node: &Node) -> ErrorList {
         errs.extend(ip::legacy_cidr(cidr, &at.index(i), &[]));
     }
     if cidrs.len() > 1 {
+        if let Some((i, cidr)) = cidrs.iter().enumerate().find(|(_, c)| c.parse::<ipnet::IpNet>().is_err()) {
+            let why = format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{i}]: <nil> (invalid CIDR address: {cidr})"
+            );
+            errs.push(Error::internal(&at, why));
+        }
         let ips: Vec<&str> = cidrs.iter().filter_map(|c| c.split_once('/')).map(|(ip, _)| ip).collect();
         if cidrs.len() > 2 || !ip::is_dual_stack(&ips) {
             errs.push(Error::invalid(&at, cidrs, "may specify no more than one CIDR for each IP family"));

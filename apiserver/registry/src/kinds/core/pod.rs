@@ -6,6 +6,7 @@ use crate::kinds::validate::options::PodOptions;
 use crate::kinds::validate::{
     ip, meta, pod_annotations, pod_resize, pod_spec, pod_status, pod_update, security,
 };
+use gantry_types::Document;
 use gantry_types::k8s_openapi::api::core::v1::{
     Container, Pod, PodAffinityTerm, PodCondition, PodSpec, PodStatus, SecurityContext,
 };
@@ -192,6 +193,17 @@ fn keep_observed_generations(new: &mut PodStatus, old: &PodStatus) {
     }
 }
 
+/// The plural field holds the first address too, where an old client wrote only that.
+fn default_addresses(status: &mut PodStatus) {
+    if status.pod_ips.is_none() && !text(&status.pod_ip).is_empty() {
+        let ip = text(&status.pod_ip).to_owned();
+        status.pod_ips = Some(vec![gantry_types::k8s_openapi::api::core::v1::PodIP { ip }]);
+    }
+    if let Some(first) = status.pod_ips.as_ref().and_then(|l| l.first()) {
+        status.pod_ip = Some(first.ip.clone());
+    }
+}
+
 impl Strategy for Pods {
     type Kind = Pod;
 
@@ -203,14 +215,18 @@ impl Strategy for Pods {
             let class = pod.spec.as_ref().map_or("BestEffort", qos::class);
             status.qos_class = Some(class.to_owned());
         }
-        // The plural fields hold the first address too, where an old client wrote only that.
-        if status.pod_ips.is_none() && !text(&status.pod_ip).is_empty() {
-            let ip = text(&status.pod_ip).to_owned();
-            status.pod_ips = Some(vec![gantry_types::k8s_openapi::api::core::v1::PodIP { ip }]);
+        default_addresses(status);
+    }
+
+    fn default_status(&self, pod: &mut Document) -> bool {
+        let Some(mut status) = pod.get_at::<PodStatus>(&["status"]) else { return false };
+        if text(&status.qos_class).is_empty() {
+            return false;
         }
-        if let Some(first) = status.pod_ips.as_ref().and_then(|l| l.first()) {
-            status.pod_ip = Some(first.ip.clone());
-        }
+        default_text(&mut status.phase, "Pending");
+        default_addresses(&mut status);
+        pod.set_at(&["status"], status);
+        true
     }
 
     fn prepare_create(&self, _cx: &Context<'_>, pod: &mut Pod) {

@@ -92,6 +92,11 @@ fn drop_by_type(new: &mut ServiceSpec, old: &ServiceSpec) {
     if externally_accessible(old) && !externally_accessible(new) && same_policy {
         new.external_traffic_policy = None;
     }
+    let served = |k: &str| matches!(k, "ClusterIP" | "NodePort" | "LoadBalancer");
+    let same_policy = text(&new.internal_traffic_policy) == text(&old.internal_traffic_policy);
+    if served(&was) && !served(&now) && same_policy {
+        new.internal_traffic_policy = None;
+    }
 }
 
 fn warnings(s: &Service) -> Vec<String> {
@@ -180,10 +185,6 @@ impl Strategy for Services {
     fn default(&self, s: &mut Service) {
         let spec = s.spec.get_or_insert_default();
         default_spec(spec);
-        // One address under the old name, all of them under the new.
-        if list(&spec.cluster_ips).is_empty() && !text(&spec.cluster_ip).is_empty() {
-            spec.cluster_ips = Some(vec![text(&spec.cluster_ip).to_owned()]);
-        }
         let balanced = text(&spec.type_) == "LoadBalancer";
         let status = s.status.get_or_insert_default().load_balancer.get_or_insert_default();
         for i in status.ingress.iter_mut().flatten() {
