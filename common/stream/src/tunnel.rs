@@ -94,7 +94,11 @@ async fn pump(client: impl Io, backend: impl Io) {
         while let Some(Ok(message)) = from_client.next().await {
             match message {
                 Message::Binary(bytes) => {
-                    if to_backend.write_all(&bytes).await.is_err() || to_backend.flush().await.is_err() {
+                    let written = async {
+                        to_backend.write_all(&bytes).await?;
+                        to_backend.flush().await
+                    };
+                    if written.await.is_err() {
                         break;
                     }
                 }
