@@ -134,6 +134,36 @@ struct Rule {
     urls: Vec<String>,
 }
 
+/// The verbs of every single resource, URL and name.
+fn compact(rules: Vec<Rule>) -> BTreeMap<(String, String, String), Vec<String>> {
+    let mut out: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
+    let mut add = |key: (String, String, String), verbs: &[String]| {
+        let all = out.entry(key).or_default();
+        for verb in verbs {
+            if !all.contains(verb) {
+                all.push(verb.clone());
+            }
+        }
+    };
+    for r in rules {
+        for group in &r.api_groups {
+            for resource in &r.resources {
+                let full = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+                if r.resource_names.is_empty() {
+                    add((full.clone(), String::new(), String::new()), &r.verbs);
+                }
+                for name in &r.resource_names {
+                    add((full.clone(), String::new(), name.clone()), &r.verbs);
+                }
+            }
+        }
+        for url in &r.urls {
+            add((String::new(), url.clone(), String::new()), &r.verbs);
+        }
+    }
+    out
+}
+
 async fn list(cx: &Context, args: &Args) -> Outcome {
     let mut d = Document::default();
     d.set_type("authorization.k8s.io/v1", "SelfSubjectRulesReview");
@@ -141,21 +171,14 @@ async fn list(cx: &Context, args: &Args) -> Outcome {
     let answer = review(cx, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &d).await?;
     let mut rules: Vec<Rule> = answer.get_at(&["status", "resourceRules"]).unwrap_or_default();
     rules.extend(answer.get_at::<Vec<Rule>>(&["status", "nonResourceRules"]).unwrap_or_default());
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for r in rules {
-        let group = r.api_groups.first().filter(|g| !g.is_empty());
-        let names: Vec<String> = r
-            .resources
-            .iter()
-            .map(|n| match group {
-                Some(g) => format!("{n}.{g}"),
-                None => n.clone(),
-            })
-            .collect();
-        let bracket = |list: &[String]| format!("[{}]", list.join(" "));
-        rows.push(vec![names.join(","), bracket(&r.urls), bracket(&r.resource_names), bracket(&r.verbs)]);
-    }
-    rows.sort();
+    let bracket = |list: &[String]| format!("[{}]", list.join(" "));
+    let mut rows: Vec<Vec<String>> = compact(rules)
+        .into_iter()
+        .map(|((resource, url, name), verbs)| {
+            let list = |one: String| format!("[{one}]");
+            vec![resource, list(url), list(name), bracket(&verbs)]
+        })
+        .collect();
     if !args.on("no-headers") {
         let head = ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"];
         rows.insert(0, head.map(str::to_owned).to_vec());

@@ -285,9 +285,18 @@ async fn create(cx: &Context, args: &Args, mut info: crate::resources::Info) -> 
         Ok(made) => said.tell(&info.with(made), "created"),
         Err(e) if info.source.is_empty() => Err(match e {
             Error::Api(mut s) if s.reason != "Invalid" => {
-                s.message = format!("failed to create {}: {}", info.resource.kind.to_lowercase(), s.message);
-                // As kubectl wraps it, the answer is no longer the server's own.
-                if s.code == 0 { Error::Api(s) } else { Error::Plain(format!("error: {}", s.message)) }
+                // As kubectl wraps most, the answer is no longer the server's own.
+                let kind = info.resource.kind.to_lowercase();
+                let words = match kind.as_str() {
+                    "namespace" | "role" | "clusterrole" | "pod" => return Err(Error::Api(s)),
+                    "secret" => "secret ".to_owned(),
+                    "service" => {
+                        format!("{} service: ", info.object.str_at(&["spec", "type"]).unwrap_or("ClusterIP"))
+                    }
+                    other => format!("{other}: "),
+                };
+                s.message = format!("failed to create {words}{}", s.message);
+                Error::Message(s.message)
             }
             other => other,
         }),

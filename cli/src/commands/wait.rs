@@ -50,6 +50,8 @@ fn goal(text: &str) -> Result<Goal> {
         return Ok(Goal::Condition { name: name.to_owned(), value: value.to_owned() });
     }
     let Some(rest) = text.strip_prefix("jsonpath=") else { return Err(unknown()) };
+    // Quotes that no shell took away.
+    let rest = rest.replace("}'=", "}=").replace("}\"=", "}=");
     let rest = rest.trim_matches(['\'', '"']);
     if rest.is_empty() {
         return Err(message("jsonpath expression cannot be empty"));

@@ -80,33 +80,61 @@ async fn slices(cx: &Context, s: &Service) -> Result<Vec<EndpointSlice>> {
     Ok(found.iter().filter_map(|d| d.to_typed().ok()).collect())
 }
 
-/// The first three ready addresses of a port.
+/// The first three ready addresses of a port, and how many more there are.
 fn endpoints(slices: &[EndpointSlice], port: &str) -> String {
-    let (mut all, mut more) = (Vec::new(), 0);
+    if slices.is_empty() {
+        return "<none>".into();
+    }
+    let mut all = Vec::new();
     for slice in slices {
-        let numbers: Vec<i32> = slice
-            .ports
-            .iter()
-            .flatten()
-            .filter(|p| p.name.as_deref().unwrap_or_default() == port)
-            .filter_map(|p| p.port)
-            .collect();
-        for e in slice.endpoints.iter().flatten() {
-            if e.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
-                continue;
-            }
-            for address in &e.addresses {
-                for n in &numbers {
-                    let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-                    if all.len() == 3 {
-                        more += 1;
-                    } else {
-                        all.push(format!("{host}:{n}"));
-                    }
-                }
-            }
+        let ready = || {
+            slice
+                .endpoints
+                .iter()
+                .flatten()
+                .filter(|e| e.conditions.as_ref().and_then(|c| c.ready) != Some(false))
+                .filter_map(|e| e.addresses.first())
+        };
+        let ports = slice.ports.as_deref().unwrap_or_default();
+        if ports.is_empty() {
+            // A headless service may have none.
+            all.extend(ready().cloned());
+        }
+        for p in ports.iter().filter(|p| p.name.as_deref().unwrap_or_default() == port) {
+            let number = p.port.unwrap_or_default();
+            all.extend(ready().map(|address| match address.contains(':') {
+                true => format!("[{address}]:{number}"),
+                false => format!("{address}:{number}"),
+            }));
         }
     }
-    let text = all.join(",");
-    if more > 0 { format!("{text} + {more} more...") } else { text }
+    let first: Vec<String> = all.iter().take(3).cloned().collect();
+    match all.len() {
+        0..=3 => first.join(","),
+        n => format!("{} + {} more...", first.join(","), n - 3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_endpoints_are_shown() {
+        let slice = |addresses: &[&str]| -> EndpointSlice {
+            let endpoints: Vec<String> = addresses
+                .iter()
+                .map(|a| format!(r#"{{"addresses":["{a}"],"conditions":{{"ready":true}}}}"#))
+                .collect();
+            serde_json::from_str(&format!(
+                r#"{{"addressType":"IPv4","ports":[{{"name":"","port":80}}],"endpoints":[{}]}}"#,
+                endpoints.join(",")
+            ))
+            .unwrap()
+        };
+        assert_eq!(endpoints(&[], ""), "<none>");
+        assert_eq!(endpoints(&[slice(&["1.1.1.1", "::1"])], ""), "1.1.1.1:80,[::1]:80");
+        assert_eq!(endpoints(&[slice(&["a", "b", "c", "d"])], ""), "a:80,b:80,c:80 + 1 more...");
+        assert_eq!(endpoints(&[slice(&["a"])], "other"), "");
+    }
 }

@@ -149,22 +149,22 @@ fn means_other(text: &str) -> bool {
         return true;
     }
     match first {
-        '0'..='9' | '+' | '-' | '.' => base60(text) || json_kind(text).is_some_and(|k| k != b'"'),
+        '0'..='9' | '+' | '-' | '.' => base60(text) || is_value(text),
         '~' | '<' => text == "~" || text == "<<",
         'y' | 'Y' | 'n' | 'N' | 't' | 'T' | 'f' | 'F' | 'o' | 'O' => {
-            matches!(text, "y" | "Y" | "n" | "N")
-                || text.len() <= 5 && json_kind(text).is_some_and(|k| k != b'"')
+            matches!(text, "y" | "Y" | "n" | "N") || text.len() <= 5 && is_value(text)
         }
         _ => false,
     }
 }
 
-/// The first byte of what the reader makes of a text.
-fn json_kind(text: &str) -> Option<u8> {
+/// Whether the reader makes a number, a bool or null of a text.
+fn is_value(text: &str) -> bool {
     if text.contains([':', '#', '\n']) {
-        return Some(b'"');
+        return false;
     }
-    yaml_to_json(text.as_bytes()).ok().and_then(|(json, _)| json.first().copied())
+    let first = yaml_to_json(text.as_bytes()).ok().and_then(|(json, _)| json.first().copied());
+    matches!(first, Some(b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
 }
 
 /// `2006-01-02`, with or without a time.
