@@ -197,22 +197,21 @@ pub(super) fn displace<'a>(
 /// entries take the old times, so that a write that changes nothing is no write.
 pub fn keep_times(old: &Document, new: &mut Document) {
     let (Some(Value::Array(was)), Some(Value::Array(is))) = (peek(old), peek(new)) else { return };
-    let but_time = |v: &Value| {
-        let mut m = v.as_object().cloned().unwrap_or_default();
-        m.remove("time");
-        m
-    };
-    if was.len() != is.len() || was == is || !was.iter().zip(is).all(|(a, b)| but_time(a) == but_time(b)) {
-        return;
-    }
-    let same_beside = |skip: &[&str], a: &Map<String, Value>, b: &Map<String, Value>| {
+    let same_beside = |skip: &[&str], a: Option<&Map<String, Value>>, b: Option<&Map<String, Value>>| {
+        let (Some(a), Some(b)) = (a, b) else { return a.is_none() && b.is_none() };
         let keep = |m: &Map<String, Value>| m.keys().filter(|k| !skip.contains(&k.as_str())).count();
         keep(a) == keep(b)
             && a.iter().filter(|(k, _)| !skip.contains(&k.as_str())).all(|(k, v)| b.get(k) == Some(v))
     };
-    let meta = |d: &Document| d.map().get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-    if same_beside(&["metadata"], old.map(), new.map())
-        && same_beside(&["managedFields"], &meta(old), &meta(new))
+    let but_time = |(a, b): (&Value, &Value)| same_beside(&["time"], a.as_object(), b.as_object());
+    if was.len() != is.len() || was == is || !was.iter().zip(is).all(but_time) {
+        return;
+    }
+    fn meta(d: &Document) -> Option<&Map<String, Value>> {
+        d.map().get("metadata").and_then(Value::as_object)
+    }
+    if same_beside(&["metadata"], Some(old.map()), Some(new.map()))
+        && same_beside(&["managedFields"], meta(old), meta(new))
     {
         let was = was.clone();
         put(new.map_mut(), Value::Array(was));
