@@ -1,6 +1,7 @@
 //! HTTP: connections, what requests ask for, and how answers are written.
 
 pub mod body;
+pub mod cork;
 pub mod decode;
 pub mod inflight;
 pub mod json;

@@ -1,6 +1,7 @@
 //! The TLS port: connections, each with an identity worked out once, and their requests.
 
 use super::body::Body;
+use super::cork::{self, Cork};
 use gantry_auth::Connection;
 use http::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -110,13 +111,27 @@ async fn connection<S: Service>(
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.call(request).await) }
     });
-    let mut connection =
-        std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handler));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // Upgrades take HTTP/1 streams over: those are not to wait for a connection that is done.
+    let result = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let (stream, sender) = Cork::new(stream);
+        let mut connection =
+            std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handler));
+        tokio::select! {
+            result = cork::together(connection.as_mut(), &sender) => result,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                cork::together(connection, &sender).await
+            }
+        }
+    } else {
+        let mut connection =
+            std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), handler));
+        tokio::select! {
+            result = connection.as_mut() => result,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = result {
