@@ -21,7 +21,7 @@ use gantry_pki::verify::ClientVerifier;
 use gantry_registry::alloc::{Allocators, IpRange, PortRange};
 use gantry_registry::generic::{Registry, resource_configs};
 use gantry_registry::kinds::strategy_with;
-use gantry_storage::Store;
+use gantry_storage::{Store, StoreError};
 use gantry_storage_embedded::EmbeddedStore;
 use gantry_storage_etcd::{EtcdConfig, EtcdStore};
 use gantry_types::reader::ObjectReader;
@@ -43,11 +43,20 @@ async fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
                 std::fs::create_dir_all(folder)
                     .with_context(|| format!("cannot make {}", folder.display()))?;
             }
-            let file = file.clone();
-            let store =
-                tokio::task::spawn_blocking(move || EmbeddedStore::open_with(file, compaction_interval))
-                    .await??;
-            Ok(Arc::new(store))
+            let begin = tokio::time::Instant::now();
+            loop {
+                let file = file.clone();
+                let opening =
+                    tokio::task::spawn_blocking(move || EmbeddedStore::open_with(file, compaction_interval));
+                match opening.await? {
+                    Ok(store) => return Ok(Arc::new(store)),
+                    // The process before this one is still draining its requests.
+                    Err(StoreError::Unavailable(_)) if begin.elapsed() < DRAIN * 2 => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Err(e) => return Err(e.into()),
+                }
+            }
         }
         Storage::Etcd { servers, ca, client } => {
             let config = EtcdConfig {

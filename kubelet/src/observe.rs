@@ -37,6 +37,15 @@ impl Memory {
                 None => match ctx.runtime.pod_sandbox_status(&s.id).await {
                     Ok(status) => sandbox(&status),
                     Err(e) if e.is_not_found() => continue,
+                    // A stopped sandbox whose namespace is beyond asking is no less stopped.
+                    Err(_) if !ready => SandboxSeen {
+                        id: s.id.clone(),
+                        attempt: s.metadata.as_ref().map_or(0, |m| m.attempt),
+                        ready: false,
+                        created: time(s.created_at).unwrap_or_default(),
+                        ips: Vec::new(),
+                        host_network: false,
+                    },
                     Err(e) => return Err(e),
                 },
             };

@@ -134,7 +134,9 @@ fn lock(path: &Path) -> Result<File> {
         .open(path)
         .map_err(|e| failed(format!("{}: {e}", path.display())))?;
     file.try_lock().map_err(|e| match e {
-        TryLockError::WouldBlock => failed(format!("{} is in use by another process", path.display())),
+        TryLockError::WouldBlock => {
+            StoreError::Unavailable(format!("{} is in use by another process", path.display()))
+        }
         TryLockError::Error(e) => failed(e),
     })?;
     if made && let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {

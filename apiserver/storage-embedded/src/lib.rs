@@ -81,7 +81,8 @@ impl EmbeddedStore {
     /// Opens the file at `path`, or makes it. Blocks while the index is read.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] when the file is damaged, in use by another process, or cannot be written.
+    /// [`StoreError::Failed`] when the file is damaged or cannot be written, [`StoreError::Unavailable`] when
+    /// another process uses it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, COMPACT_EVERY)
     }
