@@ -177,7 +177,10 @@ impl Strategy for Nodes {
         // One range under its old name, all of them under the new.
         match (text(&spec.pod_cidr), list(&spec.pod_cidrs).first()) {
             ("", Some(first)) => spec.pod_cidr = Some(first.clone()),
-            (one, None) if !one.is_empty() => spec.pod_cidrs = Some(vec![one.to_owned()]),
+            // Where they differ, the older field counts.
+            (one, first) if !one.is_empty() && first.is_none_or(|first| first != one) => {
+                spec.pod_cidrs = Some(vec![one.to_owned()])
+            }
             _ => {}
         }
         let status = node.status.get_or_insert_default();

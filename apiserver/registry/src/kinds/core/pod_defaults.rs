@@ -26,15 +26,39 @@ fn requirements(r: &mut Option<ResourceRequirements>) {
     }
 }
 
-/// The tag an image reference names: `latest` when neither tag nor digest is given, empty with a digest alone.
+/// One part of an image's path: lower-case words joined by `.`, `_`, `__` or any number of `-`.
+fn is_path_component(part: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let sound = part.chars().all(|c| word(c) || matches!(c, '.' | '_' | '-'));
+    sound
+        && part.starts_with(word)
+        && part.ends_with(word)
+        && part.split(word).all(|gap| matches!(gap, "" | "." | "_" | "__") || gap.bytes().all(|b| b == b'-'))
+}
+
+/// Whether the name of an image, without tag and digest, is one.
+fn is_image_name(name: &str) -> bool {
+    let is_domain = |first: &str| {
+        first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+    };
+    let path = match name.split_once('/') {
+        Some((domain, path)) if is_domain(domain) => path,
+        _ => name,
+    };
+    let id = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    !id && path.split('/').all(is_path_component)
+}
+
+/// Whether an image reference means the tag `latest`: it says so, or says neither tag nor digest. Nothing is
+/// known of the tag of what is no reference.
 fn is_latest(image: &str) -> bool {
     let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
-    let last = name.rsplit('/').next().unwrap_or(name);
-    match last.rsplit_once(':') {
-        Some((_, tag)) => tag == "latest",
-        // An empty reference does not parse, and nothing is known of its tag.
-        None => !digest && !image.is_empty(),
-    }
+    let start = name.rfind('/').map_or(0, |i| i + 1);
+    let (name, tag) = match name[start..].rfind(':') {
+        Some(i) => (&name[..start + i], Some(&name[start + i + 1..])),
+        None => (name, None),
+    };
+    is_image_name(name) && tag.map_or(!digest, |tag| tag == "latest")
 }
 
 fn pull_policy(image: &str) -> &'static str {
@@ -334,5 +358,10 @@ mod tests {
         check("registry:5000/nginx", "Always");
         check("registry:5000/nginx:1", "IfNotPresent");
         check("nginx@sha256:0123", "IfNotPresent");
+        check("Registry/some/app_v1.2--x", "Always");
+        check("localhost/nginx:latest", "Always");
+        check("Nginx", "IfNotPresent");
+        check("a b", "IfNotPresent");
+        check("a/b/-c:latest", "IfNotPresent");
     }
 }
