@@ -66,7 +66,7 @@ fn refusal(code: u16, text: &str, cx: &Cx) -> Status {
         404 => ("NotFound", "the server could not find the requested resource".to_owned()),
         422 => ("Invalid", "the server rejected our request due to an error in our request".to_owned()),
         503 => ("ServiceUnavailable", "the server is currently unable to handle the request".to_owned()),
-        500.. => {
+        code if code >= 500 => {
             let quoted = gantry_types::field::go_quote(text);
             let why = format!("an error on the server ({quoted}) has prevented the request from succeeding");
             ("InternalError", why)
