@@ -163,7 +163,7 @@ impl<C: Cluster> Zone<C> {
                         && p.protocol.as_deref().unwrap_or("TCP").eq_ignore_ascii_case(protocol)
                 });
                 let Some(number) = number.and_then(|p| u16::try_from(p.port?).ok()) else { continue };
-                for host in hosts(&[slice.clone()]) {
+                for host in hosts(std::slice::from_ref(&slice)) {
                     if let Ok(target) = base().and_then(|b| b.prepend_label(host.label.as_bytes())) {
                         data.push(RData::SRV(SRV::new(0, 100, number, target)));
                     }
@@ -193,7 +193,7 @@ impl<C: Cluster> Zone<C> {
         if data.is_empty() {
             for slice in self.cluster.slices_with_ip(ip) {
                 let Some((ns, service)) = service_of(&slice) else { continue };
-                for host in hosts(&[slice.clone()]).into_iter().filter(|h| h.ip == ip) {
+                for host in hosts(std::slice::from_ref(&slice)).into_iter().filter(|h| h.ip == ip) {
                     data.extend(self.pointer(format!("{}.{service}.{ns}", host.label)));
                 }
             }

@@ -161,7 +161,7 @@ mod tests {
         let expected = want.clone();
         let connection = async move {
             for i in 0..100u8 {
-                cork.write_all(&vec![i; 100]).await.unwrap();
+                cork.write_all(&[i; 100]).await.unwrap();
                 cork.flush().await.unwrap();
             }
             let mut first = [0; 1];

@@ -34,9 +34,9 @@ pub fn relaxed(text: &str) -> Result<JsonPath> {
     let body = text.trim();
     let body = body.strip_prefix('{').and_then(|b| b.strip_suffix('}')).unwrap_or(body);
     if body.contains(['{', '}']) && !body.contains("?(") {
-        return Err(message(format!(
-            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}'"
-        )));
+        return Err(message(
+            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'",
+        ));
     }
     let body = if body.starts_with(['.', '[', '$']) { body.to_owned() } else { format!(".{body}") };
     JsonPath::parse(&body).map_err(|e| message(e.to_string()))

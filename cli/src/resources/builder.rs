@@ -40,9 +40,9 @@ pub fn targets(operands: &[String]) -> Result<Targets> {
                     return Err(message("arguments in resource/name form may not have more than one slash"));
                 }
                 _ => {
-                    return Err(message(format!(
-                        "arguments in resource/name form must have a single resource and name"
-                    )));
+                    return Err(message(
+                        "arguments in resource/name form must have a single resource and name",
+                    ));
                 }
             }
         }

@@ -39,7 +39,9 @@ fn cpu(amount: &str) -> Value {
 /// Where the pod goes, or why not.
 fn decide(nodes: &[Node], placed: &[Arc<PodInfo>], p: &PodInfo) -> String {
     let mut cluster = Cluster::default();
-    nodes.iter().for_each(|n| drop(cluster.set_node(n)));
+    for n in nodes {
+        cluster.set_node(n);
+    }
     placed.iter().for_each(|p| cluster.set_pod(p.clone()));
     let profile = default_profile("default-scheduler");
     let mut rng = rand::rngs::StdRng::seed_from_u64(7);
@@ -188,10 +190,14 @@ fn sums_survive_any_order_of_events() {
             use rand::RngExt;
             let (p, n) = (format!("p{}", rng.random_range(0..8)), format!("n{}", rng.random_range(0..3)));
             match rng.random_range(0..6) {
-                0 => drop(cluster.set_node(&node(&n, json!({})))),
+                0 => {
+                    cluster.set_node(&node(&n, json!({})));
+                }
                 1 => cluster.remove_node(&n),
                 2 | 3 => cluster.set_pod(on(&p, &n, cpu("100m"))),
-                4 => drop(cluster.remove_pod(&p)),
+                4 => {
+                    cluster.remove_pod(&p);
+                }
                 _ => {
                     if let Some(i) = cluster.index(&n) {
                         cluster.remove_pod(&p);
