@@ -100,10 +100,10 @@ mod tests {
         assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(answer.headers()["sec-websocket-protocol"], "p");
         assert!(accept(&Method::POST, &headers(&OPENING), "").is_none());
-        for i in 0..OPENING.len() {
+        for (i, missing) in OPENING.iter().enumerate() {
             let mut without = OPENING.to_vec();
             without.remove(i);
-            assert!(accept(&Method::GET, &headers(&without), "").is_none(), "{:?}", OPENING[i]);
+            assert!(accept(&Method::GET, &headers(&without), "").is_none(), "{missing:?}");
         }
     }
 
