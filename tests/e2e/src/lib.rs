@@ -97,7 +97,8 @@ impl Cluster {
     pub fn namespace(&self, name: &str) -> Namespace<'_> {
         let _ = self.try_kctl(&["delete", "namespace", name, "--wait=true", "--timeout=60s"]);
         self.kctl(&["create", "namespace", name]);
-        wait_for("the namespace's service account", Duration::from_secs(10), || {
+        // After a killed leader its lease has to run out first.
+        wait_for("the namespace's service account", Duration::from_secs(40), || {
             self.try_kctl(&["-n", name, "get", "serviceaccount", "default"]).0
         });
         Namespace { cluster: self, name: name.to_owned() }
