@@ -182,7 +182,9 @@ async fn a_second_store_on_the_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = EmbeddedStore::open(&path).unwrap();
-    assert!(matches!(EmbeddedStore::open(&path), Err(StoreError::Failed(why)) if why.contains("in use")));
+    assert!(
+        matches!(EmbeddedStore::open(&path), Err(StoreError::Unavailable(why)) if why.contains("in use"))
+    );
     store.txn(create("/k".into(), 10)).await.unwrap();
     drop(store);
     assert_eq!(EmbeddedStore::open(&path).unwrap().get("/k").await.unwrap().1, 2);
