@@ -132,7 +132,8 @@ mod tests {
         check("services", "v1/services");
         check("events", "v1/events");
         check("events.events.k8s.io", "events.k8s.io/v1/events");
-        check("lease", "coordination.k8s.io/v1/leases");
+        check("lease", "");
+        check("leases.coordination.k8s.io", "coordination.k8s.io/v1/leases");
         check("pods.v1", "v1/pods");
         check("widgets", "");
         check("widgets.example.com", "");
