@@ -143,7 +143,8 @@ impl FromStr for Quantity {
             kept.parse().or(if kept.is_empty() { Ok(0) } else { Err(QuantityError::Numeric) })?
         };
         if base == 2 {
-            value = value.checked_mul(1 << exponent).ok_or(QuantityError::Numeric)?;
+            // What does not fit is beyond the largest amount, and capped with it below.
+            value = value.saturating_mul(1 << exponent);
             if scale < NANO {
                 value = div_pow10(value, (NANO - scale) as u32).0;
                 scale = NANO;
@@ -470,6 +471,7 @@ mod tests {
         }
         check("1.5", "1500m");
         check("1.5Gi", "1536Mi");
+        check("200000000000.000000000Ei", "9223372036854775807");
         check("1024Ki", "1Mi");
         check("0.5", "500m");
         check("1000m", "1");
