@@ -17,7 +17,9 @@ pub async fn run(flags: DownFlags) -> anyhow::Result<()> {
     }
     let progress = Progress::start();
     let layout = Layout::new(&flags.repo, flags.dir)?;
-    if let Some(spec) = layout.load_spec() {
+    let spec = layout.load_spec();
+    let found = spec.is_some();
+    if let Some(spec) = spec {
         let nodes = layout::nodes(&spec);
         // First the kubelets, which would bring back what the next step removes.
         stop_units(&layout, |name| name.starts_with("kubelet"))?;
@@ -40,7 +42,11 @@ pub async fn run(flags: DownFlags) -> anyhow::Result<()> {
         network::remove(&layout, &nodes);
         progress.say("daemons stopped, network removed");
     }
-    if flags.purge {
+    if flags.purge && !found {
+        // Gone if `Layout::new` has just made it; anything else in it is not ours to delete.
+        let _ = fs::remove_dir(&layout.dir);
+        progress.say(format!("no cluster in {}, nothing deleted", layout.dir.display()));
+    } else if flags.purge {
         fs::remove_dir_all(&layout.dir)?;
         progress.say("data removed");
     }

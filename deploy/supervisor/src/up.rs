@@ -20,6 +20,10 @@ pub async fn run(flags: UpFlags) -> anyhow::Result<()> {
     {
         bail!("this cluster keeps its data in the other datastore; `deploy/down --purge` first to change it");
     }
+    if layout.load_spec().is_none() {
+        // From here on the folder holds a cluster, which `down --purge` may delete.
+        layout.save_spec(&spec)?;
+    }
     let nodes = layout::nodes(&spec);
     for dir in ["logs", "pids", "images", "registry"] {
         fs::create_dir_all(layout.sub(dir))?;
