@@ -8,7 +8,18 @@ use crate::kinds::prelude::*;
 use crate::kinds::validate::options::PodOptions;
 use crate::kinds::validate::resources::NOT_NEGATIVE;
 use crate::kinds::validate::{pod_spec, selector};
+use crate::strategy::{AnyStrategy, erase};
 use gantry_types::k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use std::sync::Arc;
+
+/// The strategy of a kind of this group.
+pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
+    Some(match kind {
+        "Deployment" => erase(deployment::Deployments),
+        "ReplicaSet" => erase(replica_set::ReplicaSets),
+        _ => return None,
+    })
+}
 
 /// A count or duration that must not be negative.
 fn not_negative(n: Option<i64>, path: &Path) -> Option<Error> {

@@ -14,3 +14,20 @@ pub mod secret;
 pub mod service;
 pub mod service_account;
 mod tls_pair;
+
+use crate::strategy::{AnyStrategy, erase};
+use std::sync::Arc;
+
+/// The strategy of a kind of this group.
+pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
+    Some(match kind {
+        "Namespace" => erase(namespace::Namespaces),
+        "Service" => erase(service::Services),
+        "Node" => erase(node::Nodes),
+        "Pod" => erase(pod::Pods),
+        "ConfigMap" => erase(config_map::ConfigMaps),
+        "Secret" => erase(secret::Secrets),
+        "ServiceAccount" => erase(service_account::ServiceAccounts),
+        _ => return None,
+    })
+}

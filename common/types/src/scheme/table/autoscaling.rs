@@ -1,0 +1,5 @@
+//! `autoscaling`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];

@@ -1,0 +1,5 @@
+//! `batch`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];

@@ -1,0 +1,5 @@
+//! `certificates.k8s.io`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];

@@ -1,0 +1,5 @@
+//! `node.k8s.io`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];

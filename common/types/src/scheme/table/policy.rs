@@ -1,0 +1,5 @@
+//! `policy`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];

@@ -1,0 +1,5 @@
+//! `storage.k8s.io`.
+
+use super::Kind;
+
+pub(super) const KINDS: &[Kind] = &[];
