@@ -53,7 +53,8 @@ const NODE_LABELS: [(&str, &str); 8] = [
     ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
 ];
 
-fn deprecated_label(key: &str) -> Option<&'static str> {
+/// Why a node label is not to be used any more.
+pub fn deprecated_label(key: &str) -> Option<&'static str> {
     NODE_LABELS.iter().find(|(old, _)| *old == key).map(|(_, message)| *message)
 }
 
