@@ -1,6 +1,7 @@
 //! The core group.
 
 pub mod config_map;
+pub mod endpoints;
 pub mod equal;
 mod go_json;
 pub mod namespace;
@@ -23,6 +24,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "Namespace" => erase(namespace::Namespaces),
         "Service" => erase(service::Services),
+        "Endpoints" => erase(endpoints::EndpointsObjects),
         "Node" => erase(node::Nodes),
         "Pod" => erase(pod::Pods),
         "ConfigMap" => erase(config_map::ConfigMaps),
