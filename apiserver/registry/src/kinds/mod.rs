@@ -22,6 +22,7 @@ pub mod print;
 pub mod rbac;
 pub mod scheduling;
 pub mod storage;
+pub mod template;
 pub mod validate;
 
 use crate::strategy::{AnyStrategy, erase};

@@ -103,10 +103,10 @@ fn answer(case: &Case) -> (Vec<String>, Vec<String>) {
     (errors, warnings)
 }
 
-fn check(data: &str) {
+fn check(data: &[&str]) {
     let mut wrong = Vec::new();
     let mut count = 0;
-    for line in data.lines() {
+    for line in data.iter().flat_map(|file| file.lines()) {
         let mut case: Case = serde_json::from_str(line).expect("a case");
         count += 1;
         case.errors.dedup();
@@ -130,12 +130,12 @@ fn check(data: &str) {
 
 #[test]
 fn creates_are_refused_as_upstream_refuses_them() {
-    check(include_str!("testdata/create.jsonl"));
+    check(&[include_str!("testdata/create.jsonl"), include_str!("testdata/workloads/create.jsonl")]);
 }
 
 #[test]
 fn updates_are_refused_as_upstream_refuses_them() {
-    check(include_str!("testdata/update.jsonl"));
+    check(&[include_str!("testdata/update.jsonl"), include_str!("testdata/workloads/update.jsonl")]);
 }
 
 #[test]
@@ -200,7 +200,8 @@ fn differences(path: &str, want: Option<&Tree>, got: Option<&Tree>, out: &mut Ve
 #[test]
 fn objects_are_stored_as_upstream_stores_them() {
     let mut wrong = Vec::new();
-    for line in include_str!("testdata/shape.jsonl").lines() {
+    let files = [include_str!("testdata/shape.jsonl"), include_str!("testdata/workloads/shape.jsonl")];
+    for line in files.iter().flat_map(|file| file.lines()) {
         let shape: Shape = serde_json::from_str(line).expect("a shape");
         let strategy = strategy_for(row(&shape.kind)).expect("a strategy");
         let user = UserInfo::default();

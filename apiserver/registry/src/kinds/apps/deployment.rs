@@ -1,8 +1,8 @@
 //! `apps/v1` Deployment.
 
-use super::{container_cells, not_negative, template_options};
-use crate::kinds::core::{equal, pod, pod_defaults, pod_warnings};
+use crate::kinds::core::{equal, pod_defaults, pod_warnings};
 use crate::kinds::prelude::*;
+use crate::kinds::template::{self, amount, at_most_all, count_or_percent, not_negative, present};
 use crate::kinds::validate::options::PodOptions;
 use crate::kinds::{print, validate::meta};
 use gantry_types::k8s_openapi::api::apps::v1::{
@@ -12,40 +12,17 @@ use gantry_types::k8s_openapi::api::apps::v1::{
 /// The selector never changes; annotations count as part of the desired state.
 pub struct Deployments;
 
-fn positive_int_or_percent(v: &IntOrString, path: &Path) -> ErrorList {
-    match v {
-        IntOrString::Int(n) => not_negative(Some(i64::from(*n)), path).into_iter().collect(),
-        IntOrString::String(s) => invalid_each(path, s, names::percent(s)).collect(),
-    }
-}
-
-fn percent(v: &IntOrString) -> Option<i64> {
-    match v {
-        IntOrString::String(s) if names::percent(s).is_empty() => s.strip_suffix('%')?.parse().ok(),
-        _ => None,
-    }
-}
-
-fn amount(v: &IntOrString) -> i64 {
-    percent(v).unwrap_or_else(|| match v {
-        IntOrString::Int(n) => i64::from(*n),
-        IntOrString::String(s) => s.parse().unwrap_or(0),
-    })
-}
-
 fn rolling_update(r: &RollingUpdateDeployment, path: &Path) -> ErrorList {
     let zero = IntOrString::Int(0);
     let unavailable = r.max_unavailable.as_ref().unwrap_or(&zero);
     let surge = r.max_surge.as_ref().unwrap_or(&zero);
     let at = path.child("maxUnavailable");
-    let mut errs = positive_int_or_percent(unavailable, &at);
-    errs.extend(positive_int_or_percent(surge, &path.child("maxSurge")));
+    let mut errs = count_or_percent(unavailable, &at);
+    errs.extend(count_or_percent(surge, &path.child("maxSurge")));
     if amount(unavailable) == 0 && amount(surge) == 0 {
         errs.push(Error::invalid(&at, unavailable, "may not be 0 when `maxSurge` is 0"));
     }
-    if percent(unavailable).is_some_and(|p| p > 100) {
-        errs.push(Error::invalid(&at, unavailable, "must not be greater than 100%"));
-    }
+    errs.extend(at_most_all(unavailable, &at));
     errs
 }
 
@@ -84,12 +61,7 @@ fn validate_spec(s: &DeploymentSpec, options: &PodOptions) -> ErrorList {
     let path = Path::new("spec");
     let mut errs = ErrorList::new();
     errs.extend(not_negative(s.replicas.map(i64::from), &path.child("replicas")));
-    errs.extend(super::selector_and_template(
-        Some(&s.selector).filter(|s| !is_absent(s)),
-        &s.template,
-        options,
-        &path,
-    ));
+    errs.extend(super::selector_and_template(present(&s.selector), &s.template, options, &path));
     errs.extend(strategy(&s.strategy.clone().unwrap_or_default(), &path.child("strategy")));
     let ready = s.min_ready_seconds.unwrap_or(0);
     errs.extend(not_negative(Some(i64::from(ready)), &path.child("minReadySeconds")));
@@ -101,11 +73,6 @@ fn validate_spec(s: &DeploymentSpec, options: &PodOptions) -> ErrorList {
         errs.push(Error::invalid(&at, &n, "must be greater than minReadySeconds"));
     }
     errs
-}
-
-/// The typed form cannot tell an absent selector from one without terms.
-fn is_absent(s: &LabelSelector) -> bool {
-    s.match_labels.is_none() && s.match_expressions.is_none()
 }
 
 fn validate_status(s: &DeploymentStatus, old: &DeploymentStatus) -> ErrorList {
@@ -137,7 +104,7 @@ fn validate_status(s: &DeploymentStatus, old: &DeploymentStatus) -> ErrorList {
         errs.push(Error::invalid(&path.child("availableReplicas"), &available, why));
     }
     let collisions = s.collision_count.unwrap_or(0);
-    if old.collision_count.is_some_and(|o| s.collision_count.is_none() || collisions < o) {
+    if template::decremented(s.collision_count, old.collision_count) {
         errs.push(Error::invalid(&path.child("collisionCount"), &collisions, "cannot be decremented"));
     }
     errs
@@ -165,8 +132,8 @@ impl Strategy for Deployments {
     fn prepare_create(&self, _cx: &Context<'_>, d: &mut Deployment) {
         d.status = None;
         d.metadata.generation = Some(1);
-        if let Some(spec) = d.spec.as_mut().and_then(|s| s.template.spec.as_mut()) {
-            pod::drop_disabled(spec, None);
+        if let Some(spec) = &mut d.spec {
+            template::drop_disabled(&mut spec.template, None);
         }
     }
 
@@ -177,15 +144,14 @@ impl Strategy for Deployments {
             return;
         }
         d.status.clone_from(&old.status);
-        let had = old.spec.as_ref().and_then(|s| s.template.spec.as_ref());
-        if let Some(spec) = d.spec.as_mut().and_then(|s| s.template.spec.as_mut()) {
-            pod::drop_disabled(spec, had);
+        if let Some(spec) = &mut d.spec {
+            template::drop_disabled(&mut spec.template, old.spec.as_ref().map(|s| &s.template));
         }
     }
 
     fn validate_create(&self, _cx: &Context<'_>, d: &Deployment) -> ErrorList {
         let mut errs = meta::object_meta(&d.metadata, true, meta::subdomain_name);
-        errs.extend(validate_spec(&d.spec.clone().unwrap_or_default(), &template_options(None)));
+        errs.extend(validate_spec(&d.spec.clone().unwrap_or_default(), &template::options(None)));
         errs
     }
 
@@ -197,7 +163,7 @@ impl Strategy for Deployments {
             return errs;
         }
         let (spec, had) = (d.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
-        errs.extend(validate_spec(&spec, &template_options(Some(&had.template))));
+        errs.extend(validate_spec(&spec, &template::options(Some(&had.template))));
         errs.extend(super::selector_kept(Some(&spec.selector), Some(&had.selector)));
         errs
     }
@@ -205,7 +171,7 @@ impl Strategy for Deployments {
     fn warnings(&self, cx: &Context<'_>, d: &Deployment, old: Option<&Deployment>) -> Vec<String> {
         let mut out = Vec::new();
         match old {
-            None => out.extend(name_or_none(d)),
+            None => out.extend(template::name_warning(&d.metadata)),
             Some(old) if cx.subresource == "status" || self.spec_changed(d, old) != Some(true) => return out,
             Some(_) => {}
         }
@@ -226,7 +192,7 @@ impl Strategy for Deployments {
 
     fn row(&self, d: &Deployment, now: Timestamp) -> Vec<Cell> {
         let (spec, status) = (d.spec.clone().unwrap_or_default(), d.status.clone().unwrap_or_default());
-        let [names, images] = container_cells(Some(&spec.template));
+        let [names, images] = template::container_cells(Some(&spec.template));
         vec![
             print::name(&d.metadata),
             format!("{}/{}", status.ready_replicas.unwrap_or(0), spec.replicas.unwrap_or(0)).into(),
@@ -242,8 +208,4 @@ impl Strategy for Deployments {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         meta::subdomain_name(name, prefix)
     }
-}
-
-fn name_or_none(d: &Deployment) -> Option<String> {
-    super::name_warning(&d.metadata)
 }

@@ -6,10 +6,9 @@ pub mod replica_set;
 use crate::kinds::core::equal;
 use crate::kinds::prelude::*;
 use crate::kinds::validate::options::PodOptions;
-use crate::kinds::validate::resources::NOT_NEGATIVE;
 use crate::kinds::validate::{pod_spec, selector};
 use crate::strategy::{AnyStrategy, erase};
-use gantry_types::k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use gantry_types::k8s_openapi::api::core::v1::PodTemplateSpec;
 use std::sync::Arc;
 
 /// The strategy of a kind of this group.
@@ -19,16 +18,6 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "ReplicaSet" => erase(replica_set::ReplicaSets),
         _ => return None,
     })
-}
-
-/// A count or duration that must not be negative.
-fn not_negative(n: Option<i64>, path: &Path) -> Option<Error> {
-    n.filter(|n| *n < 0).map(|n| Error::invalid(path, &n, NOT_NEGATIVE))
-}
-
-fn template_options(old: Option<&PodTemplateSpec>) -> PodOptions {
-    let spec = old.and_then(|t| t.spec.as_ref());
-    spec.map(|s| PodOptions::for_update(s, old.and_then(|t| t.metadata.as_ref()))).unwrap_or_default()
 }
 
 /// The selector, and the template it must select.
@@ -95,22 +84,4 @@ fn selector_kept(new: Option<&LabelSelector>, old: Option<&LabelSelector>) -> Op
         let at = Path::new("spec").child("selector");
         invalid_raw(&at, selector::go_json(new), "field is immutable")
     })
-}
-
-fn name_warning(metadata: &ObjectMeta) -> Option<String> {
-    let messages = names::dns1123_label(text(&metadata.name));
-    (!messages.is_empty()).then(|| {
-        format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            messages.join(" ")
-        )
-    })
-}
-
-/// Names and images of a template's containers, as wide cells.
-fn container_cells(template: Option<&PodTemplateSpec>) -> [Cell; 2] {
-    let containers =
-        template.and_then(|t| t.spec.as_ref()).map(|s| s.containers.as_slice()).unwrap_or_default();
-    let join = |of: fn(&Container) -> &str| containers.iter().map(of).collect::<Vec<_>>().join(",").into();
-    [join(|c| &c.name), join(|c| text(&c.image))]
 }

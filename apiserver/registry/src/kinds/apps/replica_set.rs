@@ -1,8 +1,8 @@
 //! `apps/v1` ReplicaSet.
 
-use super::{container_cells, not_negative, template_options};
-use crate::kinds::core::{equal, pod, pod_defaults, pod_warnings};
+use crate::kinds::core::{equal, pod_defaults, pod_warnings};
 use crate::kinds::prelude::*;
+use crate::kinds::template::{self, not_negative, present};
 use crate::kinds::validate::options::PodOptions;
 use crate::kinds::{print, validate::meta};
 use gantry_types::k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
@@ -15,10 +15,8 @@ fn validate_spec(s: &ReplicaSetSpec, options: &PodOptions) -> ErrorList {
     let mut errs = ErrorList::new();
     errs.extend(not_negative(s.replicas.map(i64::from), &path.child("replicas")));
     errs.extend(not_negative(s.min_ready_seconds.map(i64::from), &path.child("minReadySeconds")));
-    let absent = s.selector.match_labels.is_none() && s.selector.match_expressions.is_none();
-    let selector = Some(&s.selector).filter(|_| !absent);
     let template = s.template.clone().unwrap_or_default();
-    errs.extend(super::selector_and_template(selector, &template, options, &path));
+    errs.extend(super::selector_and_template(present(&s.selector), &template, options, &path));
     errs
 }
 
@@ -63,9 +61,8 @@ impl Strategy for ReplicaSets {
     fn prepare_create(&self, _cx: &Context<'_>, rs: &mut ReplicaSet) {
         rs.status = None;
         rs.metadata.generation = Some(1);
-        let template = rs.spec.as_mut().and_then(|s| s.template.as_mut());
-        if let Some(spec) = template.and_then(|t| t.spec.as_mut()) {
-            pod::drop_disabled(spec, None);
+        if let Some(t) = rs.spec.as_mut().and_then(|s| s.template.as_mut()) {
+            template::drop_disabled(t, None);
         }
     }
 
@@ -75,16 +72,14 @@ impl Strategy for ReplicaSets {
             return;
         }
         rs.status.clone_from(&old.status);
-        let had = old.spec.as_ref().and_then(|s| s.template.as_ref()?.spec.as_ref());
-        let template = rs.spec.as_mut().and_then(|s| s.template.as_mut());
-        if let Some(spec) = template.and_then(|t| t.spec.as_mut()) {
-            pod::drop_disabled(spec, had);
+        if let Some(t) = rs.spec.as_mut().and_then(|s| s.template.as_mut()) {
+            template::drop_disabled(t, old.spec.as_ref().and_then(|s| s.template.as_ref()));
         }
     }
 
     fn validate_create(&self, _cx: &Context<'_>, rs: &ReplicaSet) -> ErrorList {
         let mut errs = meta::object_meta(&rs.metadata, true, meta::subdomain_name);
-        errs.extend(validate_spec(&rs.spec.clone().unwrap_or_default(), &template_options(None)));
+        errs.extend(validate_spec(&rs.spec.clone().unwrap_or_default(), &template::options(None)));
         errs
     }
 
@@ -95,7 +90,7 @@ impl Strategy for ReplicaSets {
             return errs;
         }
         let (spec, had) = (rs.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
-        errs.extend(validate_spec(&spec, &template_options(had.template.as_ref())));
+        errs.extend(validate_spec(&spec, &template::options(had.template.as_ref())));
         errs.extend(super::selector_kept(Some(&spec.selector), Some(&had.selector)));
         errs
     }
@@ -103,7 +98,7 @@ impl Strategy for ReplicaSets {
     fn warnings(&self, cx: &Context<'_>, rs: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
         let mut out = Vec::new();
         match old {
-            None => out.extend(super::name_warning(&rs.metadata)),
+            None => out.extend(template::name_warning(&rs.metadata)),
             Some(old) if cx.subresource == "status" || self.spec_changed(rs, old) != Some(true) => {
                 return out;
             }
@@ -133,7 +128,7 @@ impl Strategy for ReplicaSets {
 
     fn row(&self, rs: &ReplicaSet, now: Timestamp) -> Vec<Cell> {
         let (spec, status) = (rs.spec.clone().unwrap_or_default(), rs.status.clone().unwrap_or_default());
-        let [names, images] = container_cells(spec.template.as_ref());
+        let [names, images] = template::container_cells(spec.template.as_ref());
         vec![
             print::name(&rs.metadata),
             spec.replicas.unwrap_or(0).into(),

@@ -36,7 +36,8 @@ pub fn template(t: &PersistentVolumeClaimTemplate, path: &Path) -> ErrorList {
     errs
 }
 
-fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
+/// The spec of a claim.
+pub fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
     const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
     let mut errs = ErrorList::new();
     let modes = list(&s.access_modes);
@@ -107,6 +108,20 @@ fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
         errs.extend(invalid_each(&path.child("volumeAttributesClassName"), class, messages));
     }
     errs
+}
+
+/// Warnings on the spec of a claim: storage comes in whole bytes.
+pub fn warnings(s: &PersistentVolumeClaimSpec, path: &Path) -> Vec<String> {
+    let Some(r) = &s.resources else { return Vec::new() };
+    let mut out = Vec::new();
+    for (field, amounts) in [("requests", &r.requests), ("limits", &r.limits)] {
+        let amount = amounts.as_ref().and_then(|l| l.get("storage")).and_then(resources::parse);
+        if let Some(q) = amount.filter(|q| q.milli_value() % 1000 != 0) {
+            let at = path.child("resources").child(field).key("storage");
+            out.push(format!("{at}: fractional byte value \"{q}\" is invalid, must be an integer"));
+        }
+    }
+    out
 }
 
 fn data_source(group: &str, kind: &str, name: &str, path: &Path) -> ErrorList {
