@@ -1,9 +1,15 @@
 //! `certificates.k8s.io`.
 
-use crate::strategy::AnyStrategy;
+pub mod certificate_signing_request;
+mod pem_data;
+
+use crate::strategy::{AnyStrategy, erase};
 use std::sync::Arc;
 
 /// The strategy of a kind of this group.
-pub(super) fn strategy(_kind: &str) -> Option<Arc<dyn AnyStrategy>> {
-    None
+pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
+    Some(match kind {
+        "CertificateSigningRequest" => erase(certificate_signing_request::CertificateSigningRequests),
+        _ => return None,
+    })
 }
