@@ -2,6 +2,7 @@
 
 pub mod deployment;
 pub mod replica_set;
+pub mod stateful_set;
 
 use crate::kinds::core::equal;
 use crate::kinds::prelude::*;
@@ -16,6 +17,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "Deployment" => erase(deployment::Deployments),
         "ReplicaSet" => erase(replica_set::ReplicaSets),
+        "StatefulSet" => erase(stateful_set::StatefulSets),
         _ => return None,
     })
 }
