@@ -1,5 +1,6 @@
 //! `apps`.
 
+pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
@@ -18,6 +19,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "Deployment" => erase(deployment::Deployments),
         "ReplicaSet" => erase(replica_set::ReplicaSets),
+        "ControllerRevision" => erase(controller_revision::ControllerRevisions),
         "DaemonSet" => erase(daemon_set::DaemonSets),
         "StatefulSet" => erase(stateful_set::StatefulSets),
         _ => return None,

@@ -95,4 +95,18 @@ pub(super) const KINDS: &[Kind] = &[
             wide("Selector", "string"),
         ],
     },
+    Kind {
+        group: "apps",
+        version: "v1",
+        kind: "ControllerRevision",
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Namespaced,
+        storage: Storage::Prefix("controllerrevisions"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[NAME, col("Controller", "string"), col("Revision", "string"), col("Age", "string")],
+    },
 ];
