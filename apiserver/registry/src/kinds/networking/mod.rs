@@ -1,9 +1,14 @@
 //! `networking.k8s.io`.
 
-use crate::strategy::AnyStrategy;
+pub mod ip_address;
+
+use crate::strategy::{AnyStrategy, erase};
 use std::sync::Arc;
 
 /// The strategy of a kind of this group.
-pub(super) fn strategy(_kind: &str) -> Option<Arc<dyn AnyStrategy>> {
-    None
+pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
+    Some(match kind {
+        "IPAddress" => erase(ip_address::IpAddresses),
+        _ => return None,
+    })
 }

@@ -1,5 +1,20 @@
 //! `networking.k8s.io`.
 
-use super::Kind;
+use super::*;
 
-pub(super) const KINDS: &[Kind] = &[];
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        group: "networking.k8s.io",
+        version: "v1",
+        kind: "IPAddress",
+        plural: "ipaddresses",
+        singular: "ipaddress",
+        short_names: &["ip"],
+        categories: &[],
+        scope: Scope::Cluster,
+        storage: Storage::Prefix("ipaddresses"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[NAME, col("ParentRef", "string")],
+    },
+];
