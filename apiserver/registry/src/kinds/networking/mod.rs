@@ -1,6 +1,7 @@
 //! `networking.k8s.io`.
 
 pub mod ip_address;
+pub mod service_cidr;
 
 use crate::strategy::{AnyStrategy, erase};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "IPAddress" => erase(ip_address::IpAddresses),
+        "ServiceCIDR" => erase(service_cidr::ServiceCidrs),
         _ => return None,
     })
 }

@@ -17,4 +17,18 @@ pub(super) const KINDS: &[Kind] = &[
         subresources: &[],
         columns: &[NAME, col("ParentRef", "string")],
     },
+    Kind {
+        group: "networking.k8s.io",
+        version: "v1",
+        kind: "ServiceCIDR",
+        plural: "servicecidrs",
+        singular: "servicecidr",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Cluster,
+        storage: Storage::Prefix("servicecidrs"),
+        verbs: ALL,
+        subresources: &[sub("status", "ServiceCIDR", GET_UPDATE)],
+        columns: &[NAME, col("CIDRs", "string"), col("Age", "string")],
+    },
 ];
