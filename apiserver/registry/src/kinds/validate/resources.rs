@@ -61,11 +61,17 @@ const STANDARD: &[&str] = &[
     "requests.storage",
 ];
 
-fn is_standard(name: &str) -> bool {
+/// Whether a bare name is one of the API's own.
+pub fn is_standard(name: &str) -> bool {
     STANDARD.contains(&name)
         || COUNTS.contains(&name)
         || is_huge_page(name)
         || name.starts_with("requests.hugepages-")
+}
+
+/// Whether a resource is counted in whole numbers.
+pub fn is_integer(name: &str) -> bool {
+    COUNTS.contains(&name) || is_extended(name)
 }
 
 /// A resource's name: qualified, and standard when bare.
@@ -77,7 +83,8 @@ pub fn resource_name(name: &str, path: &Path) -> ErrorList {
     errs
 }
 
-fn container_resource_name(name: &str, path: &Path) -> ErrorList {
+/// A resource's name where a container asks for it.
+pub fn container_resource_name(name: &str, path: &Path) -> ErrorList {
     let mut errs = resource_name(name, path);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {
@@ -113,7 +120,7 @@ pub fn quantity_value(name: &str, q: &ApiQuantity, path: &Path) -> ErrorList {
     if amount.sign() < 0 {
         errs.push(Error::invalid(path, &amount.to_string(), NOT_NEGATIVE));
     }
-    if (COUNTS.contains(&name) || is_extended(name)) && amount.milli_value() % 1000 != 0 {
+    if is_integer(name) && amount.milli_value() % 1000 != 0 {
         errs.push(Error::invalid(path, &amount.to_string(), "must be an integer"));
     }
     errs
