@@ -4,6 +4,7 @@ pub mod config_map;
 pub mod endpoints;
 pub mod equal;
 mod go_json;
+pub mod limit_range;
 pub mod namespace;
 pub mod node;
 pub mod pod;
@@ -29,6 +30,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "Pod" => erase(pod::Pods),
         "ConfigMap" => erase(config_map::ConfigMaps),
         "Secret" => erase(secret::Secrets),
+        "LimitRange" => erase(limit_range::LimitRanges),
         "ServiceAccount" => erase(service_account::ServiceAccounts),
         _ => return None,
     })
