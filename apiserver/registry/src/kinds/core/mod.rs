@@ -12,6 +12,7 @@ pub mod pod_defaults;
 mod pod_row;
 pub mod pod_warnings;
 pub mod qos;
+pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
@@ -31,6 +32,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "ConfigMap" => erase(config_map::ConfigMaps),
         "Secret" => erase(secret::Secrets),
         "LimitRange" => erase(limit_range::LimitRanges),
+        "ResourceQuota" => erase(resource_quota::ResourceQuotas),
         "ServiceAccount" => erase(service_account::ServiceAccounts),
         _ => return None,
     })
