@@ -130,12 +130,20 @@ fn check(data: &[&str]) {
 
 #[test]
 fn creates_are_refused_as_upstream_refuses_them() {
-    check(&[include_str!("testdata/create.jsonl"), include_str!("testdata/workloads/create.jsonl")]);
+    check(&[
+        include_str!("testdata/create.jsonl"),
+        include_str!("testdata/workloads/create.jsonl"),
+        include_str!("testdata/storage/create.jsonl"),
+    ]);
 }
 
 #[test]
 fn updates_are_refused_as_upstream_refuses_them() {
-    check(&[include_str!("testdata/update.jsonl"), include_str!("testdata/workloads/update.jsonl")]);
+    check(&[
+        include_str!("testdata/update.jsonl"),
+        include_str!("testdata/workloads/update.jsonl"),
+        include_str!("testdata/storage/update.jsonl"),
+    ]);
 }
 
 #[test]
@@ -200,7 +208,11 @@ fn differences(path: &str, want: Option<&Tree>, got: Option<&Tree>, out: &mut Ve
 #[test]
 fn objects_are_stored_as_upstream_stores_them() {
     let mut wrong = Vec::new();
-    let files = [include_str!("testdata/shape.jsonl"), include_str!("testdata/workloads/shape.jsonl")];
+    let files = [
+        include_str!("testdata/shape.jsonl"),
+        include_str!("testdata/workloads/shape.jsonl"),
+        include_str!("testdata/storage/shape.jsonl"),
+    ];
     for line in files.iter().flat_map(|file| file.lines()) {
         let shape: Shape = serde_json::from_str(line).expect("a shape");
         let strategy = strategy_for(row(&shape.kind)).expect("a strategy");

@@ -94,7 +94,8 @@ fn pod_term(t: &PodAffinityTerm, options: &PodOptions, path: &Path) -> ErrorList
     errs
 }
 
-fn node_selector(s: &NodeSelector, allow_invalid_values: bool, path: &Path) -> ErrorList {
+/// Node selector terms.
+pub fn node_selector(s: &NodeSelector, allow_invalid_values: bool, path: &Path) -> ErrorList {
     let at = path.child("nodeSelectorTerms");
     if s.node_selector_terms.is_empty() {
         return vec![Error::required(&at, "must have at least one node selector term")];
@@ -186,8 +187,11 @@ pub fn has_invalid_selectors(spec: &PodSpec) -> bool {
 pub fn has_invalid_node_values(spec: &PodSpec) -> bool {
     let node = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let required = node.and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_some_and(|s| {
-        let requirements = s.node_selector_terms.iter().flat_map(|t| list(&t.match_expressions));
-        requirements.flat_map(|r| list(&r.values)).any(|v| !names::label_value(v).is_empty())
-    })
+    required.is_some_and(has_invalid_values)
+}
+
+/// Whether a node selector names values that are no label values.
+pub fn has_invalid_values(s: &NodeSelector) -> bool {
+    let requirements = s.node_selector_terms.iter().flat_map(|t| list(&t.match_expressions));
+    requirements.flat_map(|r| list(&r.values)).any(|v| !names::label_value(v).is_empty())
 }

@@ -1,6 +1,6 @@
 //! The claim template of an ephemeral volume.
 
-use super::{meta, resources, selector};
+use super::{meta, persistent_volume, resources, selector};
 use crate::kinds::prelude::*;
 use gantry_types::k8s_openapi::api::core::v1::{
     PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate, TypedLocalObjectReference, TypedObjectReference,
@@ -38,23 +38,27 @@ pub fn template(t: &PersistentVolumeClaimTemplate, path: &Path) -> ErrorList {
 
 /// The spec of a claim.
 pub fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
-    const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+    spec_with(s, Options::default(), path)
+}
+
+/// What a stored claim may already have that today's rules would refuse.
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    pub allow_invalid_values: bool,
+    pub allow_invalid_group: bool,
+}
+
+/// The spec of a claim, as lenient as the stored one demands.
+pub fn spec_with(s: &PersistentVolumeClaimSpec, options: Options, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
     let modes = list(&s.access_modes);
     let at = path.child("accessModes");
     if modes.is_empty() {
         errs.push(Error::required(&at, "at least 1 access mode is required"));
     }
-    let selects = selector::Options::default();
+    let selects = selector::Options { allow_invalid_values: options.allow_invalid_values };
     errs.extend(selector::label_selector(s.selector.as_ref(), selects, &path.child("selector")));
-    for mode in modes.iter().filter(|m| !MODES.contains(&m.as_str())) {
-        errs.push(Error::not_supported(&at, mode, MODES));
-    }
-    let (once_pod, others): (Vec<_>, Vec<_>) =
-        modes.iter().filter(|m| MODES.contains(&m.as_str())).partition(|m| *m == "ReadWriteOncePod");
-    if !once_pod.is_empty() && !others.is_empty() {
-        errs.push(Error::forbidden(&at, "may not use ReadWriteOncePod with other access modes"));
-    }
+    errs.extend(persistent_volume::access_modes(modes, &at));
     let at = path.child("resources").key("storage");
     let requests = s.resources.as_ref().and_then(|r| r.requests.as_ref());
     match requests.and_then(|r| r.get("storage")) {
@@ -76,12 +80,12 @@ pub fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
     }
     if let Some(source) = &s.data_source {
         let TypedLocalObjectReference { api_group, kind, name } = source;
-        errs.extend(data_source(text(api_group), kind, name, &path.child("dataSource")));
+        errs.extend(data_source(text(api_group), kind, name, options, &path.child("dataSource")));
     }
     if let Some(source) = &s.data_source_ref {
         let TypedObjectReference { api_group, kind, name, namespace } = source;
         let at = path.child("dataSourceRef");
-        errs.extend(data_source(text(api_group), kind, name, &at));
+        errs.extend(data_source(text(api_group), kind, name, options, &at));
         let namespace = text(namespace);
         if !namespace.is_empty() {
             let messages = meta::label_name(namespace, false);
@@ -96,7 +100,7 @@ pub fn spec(s: &PersistentVolumeClaimSpec, path: &Path) -> ErrorList {
                 "{}",
                 "may not be specified when dataSourceRef.namespace is specified",
             ));
-        } else if text(&source.api_group) != text(&reference.api_group)
+        } else if source.api_group != reference.api_group
             || (&source.kind, &source.name) != (&reference.kind, &reference.name)
         {
             errs.push(invalid_raw(path, "{}", "must match dataSourceRef"));
@@ -124,7 +128,7 @@ pub fn warnings(s: &PersistentVolumeClaimSpec, path: &Path) -> Vec<String> {
     out
 }
 
-fn data_source(group: &str, kind: &str, name: &str, path: &Path) -> ErrorList {
+fn data_source(group: &str, kind: &str, name: &str, options: Options, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
     if name.is_empty() {
         errs.push(Error::required(&path.child("name"), ""));
@@ -137,7 +141,7 @@ fn data_source(group: &str, kind: &str, name: &str, path: &Path) -> ErrorList {
             let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             errs.push(Error::invalid(path, kind, why));
         }
-    } else {
+    } else if !options.allow_invalid_group {
         errs.extend(invalid_each(&path.child("apiGroup"), group, names::dns1123_subdomain(group)));
     }
     errs

@@ -213,6 +213,17 @@ fn managed_fields(entries: &[ManagedFieldsEntry], path: &Path) -> ErrorList {
     errs
 }
 
+/// Keeps of the metadata what an update of the status may not touch.
+pub fn reset_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    new.generation = old.generation;
+    new.self_link.clone_from(&old.self_link);
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+    new.finalizers.clone_from(&old.finalizers);
+    new.owner_references.clone_from(&old.owner_references);
+}
+
 /// A field that may not change.
 pub fn immutable<T: PartialEq + Serialize + ?Sized>(new: &T, old: &T, path: &Path) -> Option<Error> {
     (new != old).then(|| Error::invalid(path, new, IMMUTABLE))

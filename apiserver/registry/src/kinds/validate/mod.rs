@@ -10,6 +10,8 @@ pub mod meta;
 pub mod mounts;
 pub mod options;
 pub mod paths;
+pub mod persistent_plugins;
+pub mod persistent_volume;
 pub mod pod_annotations;
 pub mod pod_resize;
 pub mod pod_spec;

@@ -9,9 +9,10 @@ use gantry_types::k8s_openapi::api::core::v1::{
     PhotonPersistentDiskVolumeSource, PortworxVolumeSource, QuobyteVolumeSource, RBDVolumeSource,
     ScaleIOVolumeSource, StorageOSVolumeSource, VsphereVirtualDiskVolumeSource,
 };
+use std::collections::BTreeMap;
 
 /// Fields that must not be empty.
-fn required(fields: &[(&str, &str)], path: &Path) -> ErrorList {
+pub(super) fn required(fields: &[(&str, &str)], path: &Path) -> ErrorList {
     let missing = fields.iter().filter(|(_, value)| value.is_empty());
     missing.map(|(field, _)| Error::required(&path.child(field), "")).collect()
 }
@@ -68,7 +69,8 @@ fn is_coded(name: &str, prefix: &str, n: usize) -> bool {
     chars.next().is_some() && chars.clone().count() == n && chars.all(|c| c.is_ascii_alphanumeric())
 }
 
-fn initiator_error(name: &str) -> Option<&'static str> {
+/// What is wrong with an initiator's or target's name.
+pub(super) fn initiator_error(name: &str) -> Option<&'static str> {
     let known = ["iqn", "eui", "naa"].iter().any(|p| name.starts_with(p));
     if !known {
         return Some("must be valid format starting with iqn, eui, or naa");
@@ -187,8 +189,17 @@ pub fn fc(s: &FCVolumeSource, path: &Path) -> ErrorList {
 }
 
 pub fn flex(s: &FlexVolumeSource, path: &Path) -> ErrorList {
-    let mut errs = required(&[("driver", &s.driver)], path);
-    for key in s.options.iter().flatten().map(|(k, _)| k) {
+    flex_driver(&s.driver, s.options.as_ref(), path)
+}
+
+/// The driver and the options of a flex volume, of a pod's or a persistent one.
+pub(super) fn flex_driver(
+    driver: &str,
+    options: Option<&BTreeMap<String, String>>,
+    path: &Path,
+) -> ErrorList {
+    let mut errs = required(&[("driver", driver)], path);
+    for key in options.into_iter().flatten().map(|(k, _)| k) {
         let namespace = key.split_once('/').map_or(key.as_str(), |(n, _)| n);
         let dotted = format!(".{}", namespace.to_lowercase());
         if dotted.ends_with(".kubernetes.io") || dotted.ends_with(".k8s.io") {

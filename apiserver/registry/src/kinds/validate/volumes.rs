@@ -112,7 +112,7 @@ fn empty_dir(s: &EmptyDirVolumeSource, path: &Path) -> ErrorList {
     if negative { vec![Error::forbidden(&path.child("sizeLimit"), why)] } else { ErrorList::new() }
 }
 
-fn host_path(s: &HostPathVolumeSource, path: &Path) -> ErrorList {
+pub(super) fn host_path(s: &HostPathVolumeSource, path: &Path) -> ErrorList {
     const TYPES: &[&str] = &[
         "",
         "BlockDevice",
@@ -170,7 +170,7 @@ fn config_map(s: &ConfigMapVolumeSource, path: &Path) -> ErrorList {
     errs
 }
 
-fn nfs(s: &NFSVolumeSource, path: &Path) -> ErrorList {
+pub(super) fn nfs(s: &NFSVolumeSource, path: &Path) -> ErrorList {
     let mut errs = ErrorList::new();
     if s.server.is_empty() {
         errs.push(Error::required(&path.child("server"), ""));
@@ -221,17 +221,21 @@ pub(super) fn downward_api_file(f: &DownwardAPIVolumeFile, path: &Path) -> Error
     errs
 }
 
-fn csi(s: &CSIVolumeSource, path: &Path) -> ErrorList {
-    let mut errs = ErrorList::new();
-    let at = path.child("driver");
-    if s.driver.is_empty() {
-        errs.push(Error::required(&at, ""));
-    } else {
-        if s.driver.len() > 63 {
-            errs.push(Error::too_long(&at, 63));
-        }
-        errs.extend(invalid_each(&at, &s.driver, names::dns1123_subdomain(&s.driver.to_lowercase())));
+/// The name of a CSI driver.
+pub fn driver_name(name: &str, path: &Path) -> ErrorList {
+    if name.is_empty() {
+        return vec![Error::required(path, "")];
     }
+    let mut errs = ErrorList::new();
+    if name.len() > 63 {
+        errs.push(Error::too_long(path, 63));
+    }
+    errs.extend(invalid_each(path, name, names::dns1123_subdomain(&name.to_lowercase())));
+    errs
+}
+
+fn csi(s: &CSIVolumeSource, path: &Path) -> ErrorList {
+    let mut errs = driver_name(&s.driver, &path.child("driver"));
     if let Some(secret) = &s.node_publish_secret_ref {
         if secret.name.is_empty() {
             errs.push(Error::required(&path.child("nodePublishSecretRef").child("name"), ""));
