@@ -7,6 +7,7 @@ mod go_json;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod persistent_volume;
 pub mod pod;
 pub mod pod_defaults;
 mod pod_row;
@@ -34,6 +35,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "LimitRange" => erase(limit_range::LimitRanges),
         "ResourceQuota" => erase(resource_quota::ResourceQuotas),
         "ServiceAccount" => erase(service_account::ServiceAccounts),
+        "PersistentVolume" => erase(persistent_volume::PersistentVolumes),
         _ => return None,
     })
 }
