@@ -8,6 +8,7 @@ pub mod limit_range;
 pub mod namespace;
 pub mod node;
 pub mod persistent_volume;
+pub mod persistent_volume_claim;
 pub mod pod;
 pub mod pod_defaults;
 mod pod_row;
@@ -36,6 +37,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "ResourceQuota" => erase(resource_quota::ResourceQuotas),
         "ServiceAccount" => erase(service_account::ServiceAccounts),
         "PersistentVolume" => erase(persistent_volume::PersistentVolumes),
+        "PersistentVolumeClaim" => erase(persistent_volume_claim::PersistentVolumeClaims),
         _ => return None,
     })
 }
