@@ -1,9 +1,14 @@
 //! `storage.k8s.io`.
 
-use crate::strategy::AnyStrategy;
+mod storage_class;
+
+use crate::strategy::{AnyStrategy, erase};
 use std::sync::Arc;
 
 /// The strategy of a kind of this group.
-pub(super) fn strategy(_kind: &str) -> Option<Arc<dyn AnyStrategy>> {
-    None
+pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
+    Some(match kind {
+        "StorageClass" => erase(storage_class::StorageClasses),
+        _ => return None,
+    })
 }

@@ -1,5 +1,27 @@
 //! `storage.k8s.io`.
 
-use super::Kind;
+use super::*;
 
-pub(super) const KINDS: &[Kind] = &[];
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        group: "storage.k8s.io",
+        version: "v1",
+        kind: "StorageClass",
+        plural: "storageclasses",
+        singular: "storageclass",
+        short_names: &["sc"],
+        categories: &[],
+        scope: Scope::Cluster,
+        storage: Storage::Prefix("storageclasses"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[
+            NAME,
+            col("Provisioner", "string"),
+            col("ReclaimPolicy", "string"),
+            col("VolumeBindingMode", "string"),
+            col("AllowVolumeExpansion", "string"),
+            col("Age", "string"),
+        ],
+    },
+];
