@@ -1,6 +1,7 @@
 //! `storage.k8s.io`.
 
 mod storage_class;
+mod volume_attachment;
 
 use crate::strategy::{AnyStrategy, erase};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "StorageClass" => erase(storage_class::StorageClasses),
+        "VolumeAttachment" => erase(volume_attachment::VolumeAttachments),
         _ => return None,
     })
 }
