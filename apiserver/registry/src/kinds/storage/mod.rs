@@ -1,5 +1,6 @@
 //! `storage.k8s.io`.
 
+mod csi_node;
 mod storage_class;
 mod volume_attachment;
 
@@ -11,6 +12,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
     Some(match kind {
         "StorageClass" => erase(storage_class::StorageClasses),
         "VolumeAttachment" => erase(volume_attachment::VolumeAttachments),
+        "CSINode" => erase(csi_node::CSINodes),
         _ => return None,
     })
 }

@@ -45,4 +45,18 @@ pub(super) const KINDS: &[Kind] = &[
             col("Age", "string"),
         ],
     },
+    Kind {
+        group: "storage.k8s.io",
+        version: "v1",
+        kind: "CSINode",
+        plural: "csinodes",
+        singular: "csinode",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Cluster,
+        storage: Storage::Prefix("csinodes"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[NAME, col("Drivers", "integer"), col("Age", "string")],
+    },
 ];
