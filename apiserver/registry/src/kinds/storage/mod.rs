@@ -1,5 +1,6 @@
 //! `storage.k8s.io`.
 
+mod csi_driver;
 mod csi_node;
 mod storage_class;
 mod volume_attachment;
@@ -13,6 +14,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "StorageClass" => erase(storage_class::StorageClasses),
         "VolumeAttachment" => erase(volume_attachment::VolumeAttachments),
         "CSINode" => erase(csi_node::CSINodes),
+        "CSIDriver" => erase(csi_driver::CSIDrivers),
         _ => return None,
     })
 }
