@@ -2,6 +2,7 @@
 
 mod csi_driver;
 mod csi_node;
+mod csi_storage_capacity;
 mod storage_class;
 mod volume_attachment;
 
@@ -15,6 +16,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "VolumeAttachment" => erase(volume_attachment::VolumeAttachments),
         "CSINode" => erase(csi_node::CSINodes),
         "CSIDriver" => erase(csi_driver::CSIDrivers),
+        "CSIStorageCapacity" => erase(csi_storage_capacity::CSIStorageCapacities),
         _ => return None,
     })
 }

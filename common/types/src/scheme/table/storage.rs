@@ -82,4 +82,18 @@ pub(super) const KINDS: &[Kind] = &[
             col("Age", "string"),
         ],
     },
+    Kind {
+        group: "storage.k8s.io",
+        version: "v1",
+        kind: "CSIStorageCapacity",
+        plural: "csistoragecapacities",
+        singular: "csistoragecapacity",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Namespaced,
+        storage: Storage::Prefix("csistoragecapacities"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[NAME, col("Created At", "date")],
+    },
 ];
