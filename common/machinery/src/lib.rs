@@ -1,6 +1,7 @@
 //! Pure algebra on Kubernetes objects: schemas, defaulting, pruning, patches, selectors, tables, wire forms.
 
 pub mod convert;
+pub mod cron;
 pub mod default;
 pub mod managed;
 pub mod patch;
