@@ -6,7 +6,7 @@ use crate::images::Images;
 use crate::objects::Objects;
 use crate::statuses::Statuses;
 use crate::table::Table;
-use crate::{bootstrap, collect, nodes, relist, statics};
+use crate::{bootstrap, collect, lease, nodes, relist, statics};
 use anyhow::Context as _;
 use gantry_client::informer::{Informer, Scope};
 use gantry_client::{ClientConfig, Delta, Recorder};
@@ -60,8 +60,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         config,
     });
     let table = Table::new(ctx.clone());
-    tokio::spawn(nodes::run(ctx.clone(), nodes::Fixed::gather(&version)));
-    tokio::spawn(nodes::lease(ctx.clone()));
+    let look = Arc::new(tokio::sync::Notify::new());
+    tokio::spawn(nodes::run(ctx.clone(), nodes::Fixed::gather(&version), look.clone()));
+    tokio::spawn(lease::run(ctx.clone(), look));
     tokio::spawn(follow(ctx.clone(), table.clone(), stop.clone()));
     tokio::spawn(collect::run(ctx.clone(), table.clone()));
     tokio::spawn(relist::run(ctx.clone(), table.clone()));

@@ -65,6 +65,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// How long a sign of life may take before it counts as failed.
+    pub fn heartbeat_timeout(&self) -> Duration {
+        self.status_update.min(Duration::from_secs(u64::try_from(self.lease_seconds).unwrap_or(40)))
+    }
+
     /// # Errors
     /// Where the file or a value is not sound.
     pub fn resolve(flags: &Flags) -> anyhow::Result<Self> {

@@ -31,7 +31,7 @@ pub struct Ctx {
     pub memory_capacity: i64,
     pub started: Timestamp,
     pub stop: CancellationToken,
-    /// The node as last reported.
+    /// The node as the API holds it, as far as we know.
     pub node: RwLock<Option<Arc<Node>>>,
     pub allocatable: RwLock<resources::ResourceList>,
 }

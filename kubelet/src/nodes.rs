@@ -1,18 +1,21 @@
-//! The node's own object: registering it, keeping its status true, renewing its lease.
+//! The node's own object: registering it, keeping its status true.
 
 use crate::ctx::Ctx;
-use gantry_client::EventType;
 use gantry_client::error::{ApiError, message};
+use gantry_client::informer::{Informer, Scope};
+use gantry_client::{Delta, EventType};
 use gantry_kubelet_core::node::{self, Facts};
 use gantry_kubelet_host::facts;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeSpec, NodeSystemInfo, ObjectReference, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeSpec, NodeStatus, NodeSystemInfo, ObjectReference, Taint,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Everything about this machine that does not change while we run.
 pub struct Fixed {
@@ -156,53 +159,50 @@ async fn register(ctx: &Ctx, facts: &Facts) -> Result<Node, kube::Error> {
     api.patch(&ctx.config.node_name, &PatchParams::default(), &Patch::Strategic(patch)).await
 }
 
-/// Registers and then keeps the status true for ever.
-pub async fn run(ctx: Arc<Ctx>, fixed: Fixed) {
+/// Registers and then keeps the status true for ever. `look` says that somebody else may have written it.
+pub async fn run(ctx: Arc<Ctx>, fixed: Fixed, look: Arc<Notify>) {
     let Some(client) = ctx.client.clone() else { return };
-    let api: Api<Node> = Api::all(client);
+    let api: Api<Node> = Api::all(client.clone());
     let mut facts = gather(&ctx, &fixed, true).await;
     let mut pause = Duration::from_millis(100);
-    let there = loop {
+    loop {
         match register(&ctx, &facts).await {
-            Ok(n) => break n,
+            Ok(node) => {
+                learn(&ctx, &Arc::new(node));
+                break;
+            }
             Err(e) => {
                 tracing::warn!(node = ctx.config.node_name, error = message(&e), "cannot register the node");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(7));
             }
         }
-    };
+    }
+    follow(&ctx, client, look.clone());
     event(&ctx, "Starting", "Starting kubelet.");
-    let mut current = there;
     let mut reported = Timestamp::UNIX_EPOCH;
     let mut ready = None;
     loop {
         let now = Timestamp::now();
-        let old = current.status.clone();
-        let new = node::status(&facts, old.as_ref(), now);
+        // What the API holds: the node controller, too, writes there when it does not hear of us.
+        let held = ctx.node.read().as_ref().and_then(|n| n.status.clone());
+        let new = node::status(&facts, held.as_ref(), now);
         *ctx.allocatable.write() = new.allocatable.clone().unwrap_or_default();
         let stale = now.duration_since(reported)
             >= SignedDuration::try_from(ctx.config.status_report).unwrap_or(SignedDuration::MAX);
-        if stale || old.as_ref().is_none_or(|o| node::differs(o, &new)) {
-            let patch = Node { status: Some(new.clone()), ..Node::default() };
-            let sent = api
-                .patch_status(&ctx.config.node_name, &PatchParams::default(), &Patch::Strategic(patch))
-                .await;
-            match sent {
-                Ok(n) => {
+        let mut sent = true;
+        if stale || held.as_ref().is_none_or(|h| node::differs(h, &new)) {
+            match report(&ctx, &api, new, &facts).await {
+                Ok(node) => {
                     reported = now;
-                    current = n;
+                    learn(&ctx, &Arc::new(node));
                 }
-                Err(e) if e.is_not_found() => {
-                    if let Ok(n) = register(&ctx, &facts).await {
-                        current = n;
-                    }
+                Err(error) => {
+                    tracing::warn!(error, "cannot update node status, will retry");
+                    sent = false;
                 }
-                Err(e) => tracing::warn!(error = message(&e), "cannot update node status, will retry"),
             }
         }
-        current.status = Some(new);
-        *ctx.node.write() = Some(Arc::new(current.clone()));
         let is_ready = facts.problems.is_empty();
         if ready != Some(is_ready) {
             let reason = if is_ready { "NodeReady" } else { "NodeNotReady" };
@@ -210,10 +210,58 @@ pub async fn run(ctx: Arc<Ctx>, fixed: Fixed) {
             ready = Some(is_ready);
         }
         // Until the runtime and its network are up, look often: pods wait for it.
-        let wait = if is_ready { ctx.config.status_update } else { Duration::from_millis(500) };
-        tokio::time::sleep(wait).await;
+        let wait = match (is_ready, sent) {
+            (false, _) => Duration::from_millis(500),
+            (true, false) => Duration::from_secs(1),
+            (true, true) => ctx.config.status_update,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = look.notified() => {}
+        }
         facts = gather(&ctx, &fixed, true).await;
     }
+}
+
+/// Writes the status, or the whole node where it is gone.
+async fn report(ctx: &Ctx, api: &Api<Node>, status: NodeStatus, facts: &Facts) -> Result<Node, String> {
+    let patch = Patch::Strategic(Node { status: Some(status), ..Node::default() });
+    let params = PatchParams::default();
+    let sending = api.patch_status(&ctx.config.node_name, &params, &patch);
+    let answer = match tokio::time::timeout(ctx.config.heartbeat_timeout(), sending).await {
+        Ok(Err(e)) if e.is_not_found() => register(ctx, facts).await,
+        Ok(answer) => answer,
+        Err(_) => return Err("the API server does not answer".into()),
+    };
+    answer.map_err(|e| message(&e))
+}
+
+/// Keeps the node as the API holds it at hand. News of another's making wakes who keeps the status.
+fn follow(ctx: &Arc<Ctx>, client: kube::Client, look: Arc<Notify>) {
+    let scope =
+        Scope { field_selector: Some(format!("metadata.name={}", ctx.config.node_name)), ..Scope::default() };
+    let informer: Informer<Node> = Informer::new(client, scope);
+    let to = ctx.clone();
+    informer.on(move |delta: &Delta<Node>| match delta {
+        Delta::Added(node) | Delta::Modified { new: node, .. } => {
+            if learn(&to, node) {
+                look.notify_one();
+            }
+        }
+        Delta::Deleted(_) => {}
+    });
+    informer.start(&ctx.stop);
+}
+
+/// Takes a node the API told of, unless a newer one is known; whether it was news.
+pub fn learn(ctx: &Ctx, node: &Arc<Node>) -> bool {
+    let revision = |n: &Node| n.metadata.resource_version.as_deref().and_then(|r| r.parse::<u64>().ok());
+    let mut known = ctx.node.write();
+    let news = known.as_ref().is_none_or(|k| revision(k) < revision(node));
+    if news {
+        *known = Some(node.clone());
+    }
+    news
 }
 
 fn event(ctx: &Ctx, reason: &str, text: &str) {
@@ -224,63 +272,4 @@ fn event(ctx: &Ctx, reason: &str, text: &str) {
         ..ObjectReference::default()
     };
     ctx.recorder.event(&about, EventType::Normal, reason, text);
-}
-
-/// Renews the node's lease at a quarter of its life.
-pub async fn lease(ctx: Arc<Ctx>) {
-    let Some(client) = ctx.client.clone() else { return };
-    let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
-    let name = ctx.config.node_name.clone();
-    let seconds = ctx.config.lease_seconds;
-    let period = Duration::from_secs(u64::try_from(seconds).unwrap_or(40)) / 4;
-    let mut held: Option<Lease> = None;
-    loop {
-        let spec = LeaseSpec {
-            holder_identity: Some(name.clone()),
-            lease_duration_seconds: Some(seconds),
-            renew_time: Some(MicroTime(Timestamp::now())),
-            ..LeaseSpec::default()
-        };
-        let owner = ctx.node.read().as_ref().and_then(|n| n.metadata.uid.clone()).map(|uid| OwnerReference {
-            api_version: "v1".into(),
-            kind: "Node".into(),
-            name: name.clone(),
-            uid,
-            ..OwnerReference::default()
-        });
-        let outcome = match held.take() {
-            Some(mut l) => {
-                l.spec = Some(spec);
-                if l.metadata.owner_references.is_none() {
-                    l.metadata.owner_references = owner.map(|o| vec![o]);
-                }
-                api.replace(&name, &PostParams::default(), &l).await
-            }
-            None => match api.get(&name).await {
-                Ok(mut l) => {
-                    l.spec = Some(spec);
-                    api.replace(&name, &PostParams::default(), &l).await
-                }
-                Err(e) if e.is_not_found() => {
-                    let metadata = ObjectMeta {
-                        name: Some(name.clone()),
-                        owner_references: owner.map(|o| vec![o]),
-                        ..ObjectMeta::default()
-                    };
-                    api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
-                }
-                Err(e) => Err(e),
-            },
-        };
-        match outcome {
-            Ok(l) => {
-                held = Some(l);
-                tokio::time::sleep(period).await;
-            }
-            Err(e) => {
-                tracing::warn!(error = message(&e), "failed to renew the node lease, will retry");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! From flags, a kubeconfig or the pod's own environment to a client.
 
-use crate::connector::Connector;
+use crate::connector::{Connector, KeepAlive};
 use http::header::USER_AGENT;
 use http::{HeaderValue, Uri};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -43,6 +43,7 @@ pub struct ClientConfig {
     config: Config,
     user_agent: String,
     http1_only: bool,
+    keep_alive: Option<KeepAlive>,
 }
 
 impl ClientConfig {
@@ -96,7 +97,7 @@ impl ClientConfig {
 
     /// From an already resolved kube configuration.
     pub fn new(config: Config) -> Self {
-        Self { config, user_agent: "gantry".into(), http1_only: false }
+        Self { config, user_agent: "gantry".into(), http1_only: false, keep_alive: KeepAlive::from_env() }
     }
 
     /// The underlying configuration (server address, certificates), for callers that need to show it.
@@ -139,6 +140,14 @@ impl ClientConfig {
     #[must_use]
     pub fn http1_only(mut self) -> Self {
         self.http1_only = true;
+        self
+    }
+
+    /// Gives a silent connection up after other times than those of the environment: asks the peer when it has
+    /// been silent for `idle`, and waits for an answer for `answer`.
+    #[must_use]
+    pub fn keep_alive(mut self, idle: Duration, answer: Duration) -> Self {
+        self.keep_alive = Some(KeepAlive { idle, answer });
         self
     }
 
@@ -194,11 +203,12 @@ impl ClientConfig {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(90))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(15))
+            .http2_keep_alive_interval(self.keep_alive.map(|k| k.idle))
+            .http2_keep_alive_timeout(self.keep_alive.map_or(Duration::MAX, |k| k.answer))
+            .http2_keep_alive_while_idle(true)
             .http2_initial_stream_window_size(256 << 10)
             .http2_initial_connection_window_size(1 << 20)
-            .build(Connector::new(tls, server_name));
+            .build(Connector::new(tls, server_name, self.keep_alive));
         Ok((config, http))
     }
 }

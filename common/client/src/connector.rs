@@ -11,6 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
@@ -18,6 +19,37 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Short, so that a new try meets a network that has just come back: the kernel repeats a lost first packet
+/// after 1, 3, 7 and 15 seconds.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// When a connection whose peer is silent is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeepAlive {
+    /// Nothing read for this long: the peer is asked.
+    pub(crate) idle: Duration,
+    /// How long it may take to answer.
+    pub(crate) answer: Duration,
+}
+
+impl KeepAlive {
+    /// `HTTP2_READ_IDLE_TIMEOUT_SECONDS` and `HTTP2_PING_TIMEOUT_SECONDS`, by default 30 and 15; an idle time
+    /// of 0 turns asking off.
+    pub(crate) fn from_env() -> Option<Self> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let seconds = |name: &str, default| {
+            let found = variable(name).filter(|v| !v.is_empty());
+            found.and_then(|v| v.parse::<u64>().ok()).map_or(default, Duration::from_secs)
+        };
+        let idle = seconds("HTTP2_READ_IDLE_TIMEOUT_SECONDS", Duration::from_secs(30));
+        let answer = seconds("HTTP2_PING_TIMEOUT_SECONDS", Duration::from_secs(15));
+        (!idle.is_zero()).then_some(Self { idle, answer })
+    }
+}
 
 /// Opens connections; one per HTTP/2 pool, one per request in flight for HTTP/1.1.
 #[derive(Clone)]
@@ -28,12 +60,24 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(tls: ClientConfig, server_name: Option<ServerName<'static>>) -> Self {
+    pub(crate) fn new(
+        tls: ClientConfig,
+        server_name: Option<ServerName<'static>>,
+        alive: Option<KeepAlive>,
+    ) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(std::time::Duration::from_secs(30)));
-        http.set_keepalive(Some(std::time::Duration::from_secs(30)));
+        http.set_connect_timeout(Some(CONNECT));
+        if let Some(alive) = alive {
+            // What HTTP/1.1 connections have instead of pings.
+            http.set_keepalive(Some(alive.idle));
+            http.set_keepalive_interval(Some(alive.answer));
+            http.set_keepalive_retries(Some(1));
+            // Sent and not acknowledged for this long: the kernel gives the connection up.
+            #[cfg(target_os = "linux")]
+            http.set_tcp_user_timeout(Some(alive.idle));
+        }
         Self { http, tls: Arc::new(tls), server_name }
     }
 }
@@ -101,5 +145,29 @@ impl Write for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_follows_the_environment() {
+        let check = |idle: Option<&str>, answer: Option<&str>, expected: Option<(u64, u64)>| {
+            let found = KeepAlive::read(|name| {
+                let value = if name.starts_with("HTTP2_READ") { idle } else { answer };
+                value.map(str::to_owned)
+            });
+            let expected = expected.map(|(idle, answer)| KeepAlive {
+                idle: Duration::from_secs(idle),
+                answer: Duration::from_secs(answer),
+            });
+            assert_eq!(found, expected, "{idle:?} {answer:?}");
+        };
+        check(None, None, Some((30, 15)));
+        check(Some("5"), Some("2"), Some((5, 2)));
+        check(Some("many"), Some(""), Some((30, 15)));
+        check(Some("0"), None, None);
     }
 }

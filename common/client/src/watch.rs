@@ -38,6 +38,8 @@ pub trait Sink: Send {
 const PAGE: u32 = 500;
 const MIN_BACKOFF: Duration = Duration::from_millis(800);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// A server that cannot be reached is not burdened by tries, and its return is to be noticed soon.
+const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(5);
 
 /// Delivers to `sink` until `stop`. Errors are logged and retried with growing, jittered pauses; an expired
 /// revision (410) leads to a new full state.
@@ -61,7 +63,7 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
             Err(error) => {
                 report(target, &error, &backoff);
                 sink.failed(&error);
-                backoff.pause().await;
+                backoff.pause_after(&error).await;
                 continue;
             }
         };
@@ -81,7 +83,7 @@ async fn follow(client: &Client, target: &Target, sink: &mut dyn Sink) {
                 Err(error) => {
                     report(target, &error, &backoff);
                     sink.failed(&error);
-                    backoff.pause().await;
+                    backoff.pause_after(&error).await;
                 }
             }
         }
@@ -344,8 +346,17 @@ impl Default for Backoff {
 
 impl Backoff {
     async fn pause(&mut self) {
-        let pause = self.0.mul_f64(1.0 + rand::random::<f64>());
-        self.0 = (self.0 * 2).min(MAX_BACKOFF);
+        self.pause_at_most(MAX_BACKOFF).await;
+    }
+
+    async fn pause_after(&mut self, error: &kube::Error) {
+        let unreachable = error.code().is_none();
+        self.pause_at_most(if unreachable { MAX_BACKOFF_UNREACHABLE } else { MAX_BACKOFF }).await;
+    }
+
+    async fn pause_at_most(&mut self, limit: Duration) {
+        let pause = self.0.min(limit).mul_f64(1.0 + rand::random::<f64>());
+        self.0 = (self.0 * 2).min(limit);
         tokio::time::sleep(pause).await;
     }
 }

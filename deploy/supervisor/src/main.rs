@@ -2,12 +2,13 @@
 //!
 //! Owns: the layout of a cluster directory, the node network (one bridge, a namespace and veth for each
 //! further node), the PKI files, the images, and one supervisor process that starts every daemon, restarts
-//! it when it ends, and records `pids/<daemon>.pid`. The supervisor's own death stops nothing; the next
+//! it when it ends, records `pids/<daemon>.pid` and rotates the logs. The supervisor's own death stops nothing; the next
 //! `up` adopts what still runs. `deploy/up` and `deploy/down` are the way in.
 
 mod addons;
 mod down;
 mod layout;
+mod logs;
 mod network;
 mod node;
 mod pki;

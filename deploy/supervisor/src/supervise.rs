@@ -1,8 +1,9 @@
 //! The supervisor: starts each unit, restarts it when it ends, adopts it when it already runs.
 //!
-//! One task a unit. A unit's process leads its own group, so that stopping one never touches another, and
+//! One task a unit, and one look a minute at the logs. A unit's process leads its own group, so that stopping one never touches another, and
 //! does not die with the supervisor.
 
+use crate::logs;
 use crate::units::Unit;
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
@@ -37,9 +38,11 @@ pub async fn run(dir: &Path) -> anyhow::Result<()> {
         let task = tokio::spawn(keep(unit, dir.to_path_buf(), stopped));
         running.push((stop, task));
     }
+    let logs = dir.join("logs");
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+        () = logs::watch(&logs) => {}
     }
     while let Some((stop, task)) = running.pop() {
         // The receiver lives as long as the task; when it is gone the unit has stopped already.

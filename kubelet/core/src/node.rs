@@ -81,11 +81,18 @@ pub fn allocatable(f: &Facts) -> ResourceList {
     out
 }
 
-/// The whole status. Condition times carry over from `old` where nothing changed.
+/// The extended resources (`vendor.example/thing`) others wrote into a list of resources.
+fn extended(old: Option<&ResourceList>) -> impl Iterator<Item = (String, Quantity)> + '_ {
+    old.into_iter().flatten().filter(|(n, _)| n.contains('/')).map(|(n, q)| (n.clone(), q.clone()))
+}
+
+/// The whole status. Condition times carry over from `old` where nothing changed; extended resources of its
+/// capacity are kept, and allocatable.
 pub fn status(f: &Facts, old: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
     let mut out = old.cloned().unwrap_or_default();
-    out.capacity = Some(capacity(f));
-    out.allocatable = Some(allocatable(f));
+    let kept: Vec<_> = extended(out.capacity.as_ref()).collect();
+    out.capacity = Some(capacity(f).into_iter().chain(kept.iter().cloned()).collect());
+    out.allocatable = Some(allocatable(f).into_iter().chain(kept).collect());
     out.node_info = Some(f.info.clone());
     let mut addresses: Vec<NodeAddress> =
         f.ips.iter().map(|ip| NodeAddress { type_: "InternalIP".into(), address: ip.clone() }).collect();
@@ -166,7 +173,16 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
         for c in s.conditions.iter_mut().flatten() {
             c.last_heartbeat_time = None;
         }
-        s
+        // Servers merge these lists in an order of their own, and write quantities in their shortest form.
+        s.conditions.iter_mut().for_each(|c| c.sort_by(|a, b| a.type_.cmp(&b.type_)));
+        s.addresses
+            .iter_mut()
+            .for_each(|a| a.sort_by(|a, b| (&a.type_, &a.address).cmp(&(&b.type_, &b.address))));
+        let values = |list: Option<ResourceList>| -> BTreeMap<String, i128> {
+            list.into_iter().flatten().map(|(n, q)| (n, quantity::exact(&q))).collect()
+        };
+        let resources = (values(s.capacity.take()), values(s.allocatable.take()));
+        (s, resources)
     };
     quiet(a) != quiet(b)
 }
@@ -200,5 +216,32 @@ mod tests {
         let ready = down.conditions.as_ref().unwrap().last().unwrap();
         assert_eq!(ready.last_transition_time, Some(Time(at(60))));
         assert_eq!(ready.message.as_deref(), Some("container runtime is down"));
+    }
+
+    #[test]
+    fn what_others_wrote() {
+        let f = Facts { cpus: 2, memory: 8 << 30, max_pods: 110, ..Default::default() };
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let ours = status(&f, None, at(5));
+        // In another form and order, it is the same.
+        let mut held = ours.clone();
+        held.capacity.as_mut().unwrap().insert("memory".into(), Quantity("8Gi".into()));
+        held.conditions.as_mut().unwrap().reverse();
+        assert!(!differs(&held, &status(&f, Some(&held), at(9))));
+        // An extended resource stays, and pods may use it.
+        held.capacity.as_mut().unwrap().insert("example.com/dongle".into(), Quantity("3".into()));
+        let kept = status(&f, Some(&held), at(9));
+        assert_eq!(kept.capacity.as_ref().unwrap()["example.com/dongle"].0, "3");
+        assert_eq!(kept.allocatable.as_ref().unwrap()["example.com/dongle"].0, "3");
+        assert!(differs(&held, &kept));
+        // The node controller gave the node up: it is ready all the same.
+        let mut lost = ours.clone();
+        for c in lost.conditions.as_mut().unwrap() {
+            (c.status, c.reason) = ("Unknown".into(), Some("NodeStatusUnknown".into()));
+        }
+        let back = status(&f, Some(&lost), at(90));
+        assert!(differs(&lost, &back));
+        let ready = back.conditions.unwrap().pop().unwrap();
+        assert_eq!((ready.status.as_str(), ready.last_transition_time), ("True", Some(Time(at(90)))));
     }
 }
