@@ -12,13 +12,29 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is kept at most before it is sent in any case.
-const KEEP: usize = 64 << 10;
+pub const KEEP: usize = 128 << 10;
 /// Writes from here on gain nothing by being copied.
 const LARGE: usize = 16 << 10;
-const FIRST: usize = 8 << 10;
+/// Buffers at rest, ready for the next connection with something to send: growing one anew for each burst costs
+/// more than the burst. An idle connection holds none.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+const MOST_SPARE: usize = 8;
+
+fn spare() -> Vec<u8> {
+    SPARE.lock().pop().unwrap_or_else(|| Vec::with_capacity(KEEP))
+}
+
+fn put_back(mut buffer: Vec<u8>) {
+    buffer.clear();
+    let mut spare = SPARE.lock();
+    if spare.len() < MOST_SPARE {
+        spare.push(buffer);
+    }
+}
 
 struct State<S> {
     stream: S,
+    /// Without capacity while there is nothing to send.
     kept: Vec<u8>,
     /// How much of `kept` has been sent.
     sent: usize,
@@ -47,15 +63,16 @@ impl<S: AsyncWrite + Unpin> State<S> {
             self.sent += n;
         }
         self.sent = 0;
-        // An idle connection keeps no buffer.
-        self.kept = Vec::new();
+        if self.kept.capacity() > 0 {
+            put_back(std::mem::take(&mut self.kept));
+        }
         Poll::Ready(Ok(()))
     }
 
     fn keep(&mut self, buf: &[u8]) -> usize {
         let n = buf.len().min(KEEP.saturating_sub(self.kept.len()));
         if self.kept.capacity() == 0 {
-            self.kept.reserve(n.max(FIRST));
+            self.kept = spare();
         }
         self.kept.extend_from_slice(&buf[..n]);
         n

@@ -83,7 +83,9 @@ async fn connection<S: Service>(
     // Latency matters more than packet counts; an error only means slower answers.
     let _ = stream.set_nodelay(true);
     let acceptor = tokio_rustls::TlsAcceptor::from(service.tls());
-    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+    // What is corked together is to go out in one system call.
+    let accepted = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(cork::KEEP)));
+    let stream = match tokio::time::timeout(HANDSHAKE, accepted).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake error"),
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),

@@ -7,7 +7,7 @@ use gantry_types::{Object, Status, StatusResult};
 use gantry_watch_cache::{Encoder, WatchEvent, Watcher, bookmark_frame};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// How the parts of a watch that are not shared are written.
 pub struct Form {
@@ -57,47 +57,59 @@ impl Form {
     }
 }
 
-/// Frames joined while they are ready, so that a burst costs few writes.
+/// Frames in order. Small ones that are ready together are joined, so that a burst costs few writes; large ones go
+/// out as they are, the same bytes for every watcher.
 struct Frames {
     watcher: Watcher,
     form: Form,
+    /// A large frame behind the small ones just sent.
+    held: Option<Bytes>,
     done: bool,
 }
 
-const JOIN: usize = 64 << 10;
+/// Frames below this are joined.
+const SMALL: usize = 1 << 10;
+/// How much is joined.
+const JOIN: usize = 8 << 10;
+
+impl Frames {
+    /// The next frame that is ready now.
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(frame) = self.held.take() {
+            return Poll::Ready(Some(frame));
+        }
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let event = ready!(self.watcher.poll_next_unpin(cx));
+        self.done = event.is_none();
+        Poll::Ready(event.map(|event| self.form.frame(&event)))
+    }
+}
 
 impl Stream for Frames {
     type Item = Result<Bytes, BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.done {
-            return Poll::Ready(None);
+        let Some(first) = ready!(this.ready(cx)) else { return Poll::Ready(None) };
+        if first.len() >= SMALL {
+            return Poll::Ready(Some(Ok(first)));
         }
-        let first = match this.watcher.poll_next_unpin(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => {
-                this.done = true;
-                return Poll::Ready(None);
-            }
-            Poll::Ready(Some(event)) => this.form.frame(&event),
-        };
         let mut joined: Option<BytesMut> = None;
-        loop {
-            let len = joined.as_ref().map_or(first.len(), BytesMut::len);
-            if len >= JOIN {
+        while let Poll::Ready(Some(frame)) = this.ready(cx) {
+            if frame.len() >= SMALL {
+                this.held = Some(frame);
                 break;
             }
-            match this.watcher.poll_next_unpin(cx) {
-                Poll::Pending => break,
-                Poll::Ready(None) => {
-                    this.done = true;
-                    break;
-                }
-                Poll::Ready(Some(event)) => {
-                    let frame = this.form.frame(&event);
-                    joined.get_or_insert_with(|| BytesMut::from(&first[..])).put_slice(&frame);
-                }
+            let joined = joined.get_or_insert_with(|| {
+                let mut joined = BytesMut::with_capacity(JOIN + SMALL);
+                joined.put_slice(&first);
+                joined
+            });
+            joined.put_slice(&frame);
+            if joined.len() >= JOIN {
+                break;
             }
         }
         Poll::Ready(Some(Ok(joined.map_or(first, BytesMut::freeze))))
@@ -106,7 +118,7 @@ impl Stream for Frames {
 
 /// The body of a watch.
 pub fn body(watcher: Watcher, form: Form) -> Body {
-    Body::stream(Frames { watcher, form, done: false })
+    Body::stream(Frames { watcher, form, held: None, done: false })
 }
 
 /// A watch that ends with its first frame.
