@@ -1,10 +1,10 @@
 //! Where the pipeline meets the machinery: schema defaults, field ownership, upstream's stored protobuf.
 
-use super::convert::rename_event;
+use super::convert::convert;
 use super::{Endpoint, Request};
 use gantry_machinery::schema::{Schema, builtin};
 use gantry_machinery::{default, managed, protobuf, validate};
-use gantry_types::scheme::Kind;
+use gantry_types::scheme::{self, Kind};
 use gantry_types::{Document, Status, StatusResult};
 // The one place above the machinery that names a JSON value: a trait of the machinery speaks of them.
 use serde_json::{Map, Value as JsonValue};
@@ -45,7 +45,17 @@ pub(crate) fn from_protobuf(kind: &Kind, value: &[u8]) -> Result<Document, Strin
 }
 
 /// Entries of `managedFields` written in another version of the kind.
-struct Served<'e>(&'e Endpoint);
+pub(crate) struct Served<'e>(pub &'e Endpoint);
+
+impl Served<'_> {
+    /// The row that is kept as this endpoint's objects are and speaks a version.
+    fn row(&self, api_version: &str) -> Option<&'static Kind> {
+        let Endpoint { kind, stored, .. } = self.0;
+        let alike = |k: &&Kind| k.stored().is_some_and(|s| std::ptr::eq(s, *stored));
+        let rows = [*kind, *stored].into_iter().chain(scheme::KINDS);
+        rows.filter(alike).find(|k| k.api_version() == api_version)
+    }
+}
 
 impl managed::Versions for Served<'_> {
     fn convert<'s>(
@@ -53,15 +63,11 @@ impl managed::Versions for Served<'_> {
         object: &Map<String, JsonValue>,
         api_version: &str,
     ) -> Option<(Map<String, JsonValue>, Schema<'s>)> {
-        let Endpoint { kind, stored, .. } = self.0;
-        let other = [kind, stored].into_iter().find(|k| k.api_version() == api_version)?;
+        let to = self.row(api_version)?;
         let mut document = Document::new(object.clone());
-        if document.api_version() != api_version {
-            let from_core = document.api_version() == stored.api_version();
-            rename_event(&mut document, from_core);
-            document.set_type(api_version, other.kind);
-        }
-        Some((document.into_map(), schema_of(other).ok()?))
+        let from = self.row(document.api_version()).unwrap_or(self.0.kind);
+        convert(&mut document, from, to);
+        Some((document.into_map(), schema_of(to).ok()?))
     }
 }
 

@@ -258,9 +258,8 @@ impl Endpoint {
         let gvk = self.kind.gvk();
         // The object stays as stated, since an empty map that decoding would drop is a claim of ownership.
         let (stated, repeats) = read_applied(body, &gvk)?;
-        let applied = self.to_stored(stated)?;
-        let schema = fields::schema_of(self.stored)?;
-        let version = self.stored.api_version();
+        let schema = fields::schema_of(self.kind)?;
+        let version = self.kind.api_version();
         let (manager, subresource, now) =
             (rq.options.manager().to_owned(), rq.subresource.to_owned(), rq.now);
         let reset_fields = self.strategy.reset_fields(rq.subresource);
@@ -275,9 +274,15 @@ impl Endpoint {
                 manager: &manager,
                 now,
                 reset_fields,
-                versions: &managed::OneVersion,
+                versions: &fields::Served(self),
             };
-            let merged = managed::apply(old, &applied, &ownership, force)?;
+            // Ownership is told in the version that is served, and so is what is applied.
+            let converted = match old {
+                Some(old) if !self.serves_stored() => Some(self.document_to_served(old.clone())?),
+                _ => None,
+            };
+            let old = converted.as_ref().or(old);
+            let merged = managed::apply(old, &stated, &ownership, force)?;
             if strict && !repeats.is_empty() {
                 return Err(Status::bad_request(format!(
                     "error strict decoding YAML: {REPEATS}{}",
@@ -285,14 +290,14 @@ impl Endpoint {
                 )));
             }
             check_name(&name, merged.name())?;
-            let (stored, lax) = (self.stored.gvk(), FieldValidation::Ignore);
-            let whole =
-                |merged: &Document| decode_body(builtin(), &merged.to_json(), Media::Json, &stored, lax);
+            let lax = FieldValidation::Ignore;
+            let whole = |merged: &Document| decode_body(builtin(), &merged.to_json(), Media::Json, &gvk, lax);
             let decoded = match old {
-                Some(old) => decode_changed(merged, old, &stored, lax, whole)?,
+                Some(old) => decode_changed(merged, old, &gvk, lax, whole)?,
                 None => whole(&merged)?,
             };
-            Ok(Wanted { object: decoded.document, fields_settled: true, holds_uid: false })
+            let object = self.to_stored(decoded.document)?;
+            Ok(Wanted { object, fields_settled: true, holds_uid: false })
         };
         let create = rq.subresource.is_empty();
         let updated = self.update(rq, create, &transform).await;

@@ -1,38 +1,46 @@
-//! Versions of a kind: how objects are served that are stored as another kind.
+//! Versions of a kind: how objects are served that are kept as another kind or in another version.
 //!
-//! The one such kind is the event, which `events.k8s.io/v1` names differently at the top level.
+//! A file a kind, each a [`Conversion`] between what one row of the scheme serves and the row it is kept as
+//! (`Storage::As`). Two versions neither of which is the stored one meet in the stored one.
+
+mod event;
 
 use super::{Endpoint, fields, stored};
 use bytes::{BufMut, Bytes, BytesMut};
+use gantry_types::scheme::Kind;
 use gantry_types::{Document, Object, Status, StatusResult};
 
-/// Names in `v1` and in `events.k8s.io/v1`.
-const EVENT_FIELDS: [(&str, &str); 7] = [
-    ("count", "deprecatedCount"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("involvedObject", "regarding"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("message", "note"),
-    ("reportingComponent", "reportingController"),
-    ("source", "deprecatedSource"),
-];
+/// One served version against the stored one. Pure; takes objects that lack parts, and leaves the type and
+/// the resource version to its caller. There and back again is the same object, but for an order of parts that
+/// one of the versions cannot tell.
+trait Conversion: Sync {
+    /// From the served version to the stored one.
+    fn to_stored(&self, object: &mut Document);
 
-fn rename(object: &mut Document, names: impl Iterator<Item = (&'static str, &'static str)>) {
-    let map = object.map_mut();
-    for (from, to) in names {
-        if let Some(value) = map.remove(from) {
-            map.insert(to.to_owned(), value);
-        }
-    }
+    /// From the stored version to the served one.
+    fn to_served(&self, object: &mut Document);
 }
 
-/// The event in the other version: renames whatever `from_core` says.
-pub(crate) fn rename_event(object: &mut Document, from_core: bool) {
-    if from_core {
-        rename(object, EVENT_FIELDS.iter().copied());
-    } else {
-        rename(object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
+/// How a row is converted that is not kept as itself.
+fn conversion(kind: &Kind) -> Option<&'static dyn Conversion> {
+    Some(match (kind.group, kind.version, kind.kind) {
+        ("events.k8s.io", "v1", "Event") => &event::Events,
+        _ => return None,
+    })
+}
+
+/// Brings an object of one row into the version of another row that is kept alike.
+pub(crate) fn convert(object: &mut Document, from: &Kind, to: &Kind) {
+    if std::ptr::eq(from, to) {
+        return;
     }
+    if let Some(conversion) = conversion(from) {
+        conversion.to_stored(object);
+    }
+    if let Some(conversion) = conversion(to) {
+        conversion.to_served(object);
+    }
+    object.set_type(&to.api_version(), to.kind);
 }
 
 /// How one item of a list is written.
@@ -48,10 +56,7 @@ impl Endpoint {
     /// # Errors
     /// None so far; a version that cannot be converted would be refused here.
     pub fn to_stored(&self, mut object: Document) -> StatusResult<Document> {
-        if !self.same() {
-            rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
-            object.set_type(&self.stored.api_version(), self.stored.kind);
-        }
+        convert(&mut object, self.kind, self.stored);
         Ok(object)
     }
 
@@ -61,8 +66,7 @@ impl Endpoint {
     /// As [`Endpoint::to_stored`].
     pub fn document_to_served(&self, mut object: Document) -> StatusResult<Document> {
         if !self.same() {
-            rename(&mut object, EVENT_FIELDS.iter().copied());
-            object.set_type(&self.kind.api_version(), self.kind.kind);
+            convert(&mut object, self.stored, self.kind);
             fields::normalize(self.kind, &mut object);
         }
         Ok(object)
@@ -99,11 +103,11 @@ impl Endpoint {
         if self.same() {
             return Box::new(move |object, out| untyped(object.body(), &prefix, out));
         }
-        let (served, kind) = (stored::type_prefix(self.kind), self.kind);
+        let (served, kind, kept) = (stored::type_prefix(self.kind), self.kind, self.stored);
         Box::new(move |object, out| {
             let Ok(mut document) = Document::from_json(object.body()) else { return };
             let revision = object.revision();
-            rename(&mut document, EVENT_FIELDS.iter().copied());
+            convert(&mut document, kept, kind);
             fields::normalize(kind, &mut document);
             if let Ok(object) = stored::unstored(&document, &served, Some(revision)) {
                 untyped(object.body(), &served, out);
@@ -119,5 +123,19 @@ fn untyped(body: &[u8], prefix: &str, out: &mut BytesMut) {
             out.put_slice(rest);
         }
         None => out.put_slice(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_types::scheme::{KINDS, Storage};
+
+    #[test]
+    fn every_row_kept_as_another_is_converted() {
+        for kind in KINDS {
+            let kept_as_another = matches!(kind.storage, Storage::As { .. });
+            assert_eq!(conversion(kind).is_some(), kept_as_another, "{}", kind.gvk());
+        }
     }
 }
