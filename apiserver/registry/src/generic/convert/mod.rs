@@ -3,6 +3,8 @@
 //! A file a kind, each a [`Conversion`] between what one row of the scheme serves and the row it is kept as
 //! (`Storage::As`). Two versions neither of which is the stored one meet in the stored one.
 
+pub(crate) mod autoscaler;
+mod autoscaler_v1;
 mod event;
 
 use super::{Endpoint, fields, stored};
@@ -25,6 +27,7 @@ trait Conversion: Sync {
 fn conversion(kind: &Kind) -> Option<&'static dyn Conversion> {
     Some(match (kind.group, kind.version, kind.kind) {
         ("events.k8s.io", "v1", "Event") => &event::Events,
+        ("autoscaling", "v1", "HorizontalPodAutoscaler") => &autoscaler::Autoscalers,
         _ => return None,
     })
 }
