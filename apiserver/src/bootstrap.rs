@@ -1,7 +1,9 @@
 //! What a cluster begins with, made through the same pipeline as anything else: namespaces, priority classes,
 //! RBAC policy, and the `kubernetes` service with its endpoints.
 
+use crate::addresses::{self, Follower};
 use crate::assemble::Server;
+use crate::default_cidr;
 use crate::health::Flag;
 use crate::policy;
 use gantry_registry::generic::Request;
@@ -89,11 +91,15 @@ fn own_service(server: &Server) -> Vec<Wish> {
     let slice = format!(
         r#"{{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{{"name":"kubernetes","namespace":"default","labels":{{"kubernetes.io/service-name":"kubernetes"}}}},"addressType":"{slice_family}","endpoints":[{{"addresses":["{advertise}"],"conditions":{{"ready":true}}}}],"ports":[{{"name":"https","port":{port},"protocol":"TCP"}}]}}"#
     );
+    let endpoints = format!(
+        r#"{{"apiVersion":"v1","kind":"Endpoints","metadata":{{"name":"kubernetes","namespace":"default","labels":{{"endpointslice.kubernetes.io/skip-mirror":"true"}}}},"subsets":[{{"addresses":[{{"ip":"{advertise}"}}],"ports":[{{"name":"https","port":{port},"protocol":"TCP"}}]}}]}}"#
+    );
     let mut wishes: Vec<Wish> = Wish::new(("", "v1", "services"), "default", service).into_iter().collect();
-    wishes.extend(Wish::new(("discovery.k8s.io", "v1", "endpointslices"), "default", slice).map(|mut w| {
-        w.reconcile = true;
-        w
-    }));
+    for (resource, text) in
+        [(("discovery.k8s.io", "v1", "endpointslices"), slice), (("", "v1", "endpoints"), endpoints)]
+    {
+        wishes.extend(Wish::new(resource, "default", text).map(|w| Wish { reconcile: true, ..w }));
+    }
     wishes
 }
 
@@ -179,7 +185,7 @@ async fn grant(server: &Server, user: &UserInfo, wish: &Wish) -> StatusResult<()
 
 /// Starts the work of the first seconds; each step holds back readiness until it is done. `synced` ends when
 /// caches and authorizers have seen the whole store.
-pub fn begin(server: &Arc<Server>, synced: impl Future<Output = ()> + Send + 'static) {
+pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> + Send + 'static) {
     let health = &server.health;
     let etcd = server.caches.clone();
     health.add_everywhere("etcd", move || {
@@ -189,6 +195,7 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = ()> + Send + 'st
     let namespaces_made =
         Step { flag: health.step("start-system-namespaces-controller"), objects: namespaces() };
     let policy_kept = health.step("rbac/bootstrap-roles");
+    let cidr_made = health.step("start-kubernetes-service-cidr-controller");
     let steps = vec![
         Step {
             flag: health.step("scheduling/bootstrap-system-priority-classes"),
@@ -203,8 +210,9 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = ()> + Send + 'st
     health.add_shutdown();
     let server = server.clone();
     tokio::spawn(async move {
-        synced.await;
+        let follower = synced.await;
         informers.set();
+        tokio::spawn(default_cidr::keep(Arc::downgrade(&server), cidr_made));
         let user = UserInfo::system_apiserver();
         take(&server, &user, namespaces_made).await;
         let policy = async {
@@ -216,6 +224,7 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = ()> + Send + 'st
         };
         let rest = futures::future::join_all(steps.into_iter().map(|step| take(&server, &user, step)));
         futures::join!(policy, rest);
+        tokio::spawn(addresses::keep(Arc::downgrade(&server), follower));
     });
 }
 

@@ -10,10 +10,12 @@
 //! Refuses: knowing a kind beyond its row in the scheme (strategies live in `gantry-registry`), and serving
 //! without TLS or to anyone without an identity.
 
+pub mod addresses;
 pub mod assemble;
 pub mod bootstrap;
 pub mod config;
 pub mod cx;
+pub mod default_cidr;
 pub mod escalation;
 pub mod flags;
 pub mod forms;

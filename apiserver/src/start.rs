@@ -9,14 +9,14 @@ use crate::kubelet::Backends;
 use crate::metrics::Metrics;
 use crate::published::Published;
 use crate::tls::Tls;
-use crate::{bootstrap, http::serve};
+use crate::{addresses, bootstrap, http::serve};
 use anyhow::Context;
 use gantry_admission::{Deps, default_chain};
 use gantry_auth::authenticate::{Authenticator, FrontProxy};
 use gantry_auth::authorize::Union;
 use gantry_auth::node::NodeAuthorizer;
 use gantry_auth::rbac::Rbac;
-use gantry_auth::token::{Discovery, Issuer, Signer, TokenAuthenticator, VerifyKeys};
+use gantry_auth::token::{BootstrapTokens, Discovery, Issuer, Signer, TokenAuthenticator, VerifyKeys};
 use gantry_pki::verify::ClientVerifier;
 use gantry_registry::alloc::{Allocators, IpRange, PortRange};
 use gantry_registry::generic::{Registry, resource_configs};
@@ -88,11 +88,14 @@ fn authenticator(
         }
         None => None,
     };
+    let bootstrap_tokens =
+        config.bootstrap_tokens.then(|| BootstrapTokens::new(reader.clone(), accounts.audiences.clone()));
     let tokens = TokenAuthenticator::new(keys, accounts.issuers.clone(), accounts.audiences.clone(), reader);
     Ok(Authenticator {
         client_ca: config.client_ca.as_deref().map(ClientVerifier::new).transpose()?,
         front_proxy,
         tokens: Some(Arc::new(tokens)),
+        bootstrap_tokens,
         anonymous: config.anonymous,
     })
 }
@@ -166,13 +169,16 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     let ports = PortRange::new(*server.config.node_ports.start(), *server.config.node_ports.end());
     let allocators = Allocators::new(ranges, ports);
     server.registry.set_allocators(allocators.clone());
+    let (follower, mut addresses_synced) = addresses::follow(&*caches, allocators.clone());
     bootstrap::begin(&server, async move {
         caches.ready().await;
+        addresses_synced.wait().await;
         allocators.rebuild(&*caches);
         rbac_synced.wait().await;
         if let Some(node) = &mut node_synced {
             node.wait().await;
         }
+        follower
     });
     Ok(server)
 }

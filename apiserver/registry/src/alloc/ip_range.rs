@@ -1,7 +1,6 @@
 //! The addresses of one service CIDR.
 
 use rand::{Rng, RngExt};
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address cannot be had.
@@ -15,14 +14,13 @@ pub enum IpRangeError {
 
 /// The addresses of a CIDR but its own (and the IPv4 broadcast address). The first sixteenth, 16 to 256
 /// addresses, is left for those who ask for one by name until the rest is full.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpRange {
     network: IpAddr,
     /// How many addresses may be given out: offsets `1..=size` from the network address.
     size: u64,
     /// How many of them come last.
     reserved: u64,
-    used: BTreeSet<u64>,
 }
 
 impl IpRange {
@@ -42,7 +40,7 @@ impl IpRange {
                 IpAddr::V6(Ipv6Addr::from(u128::from(a) & u128::MAX.checked_shl(host).unwrap_or(0)))
             }
         };
-        Self { network, size, reserved, used: BTreeSet::new() }
+        Self { network, size, reserved }
     }
 
     /// `IPv4` or `IPv6`, as in `ipFamilies`.
@@ -66,70 +64,34 @@ impl IpRange {
         }
     }
 
-    fn offset(&self, ip: IpAddr) -> Option<u64> {
+    /// Whether an address is one of those that may be given out.
+    pub fn contains(&self, ip: IpAddr) -> bool {
         let distance = match (self.network, ip) {
-            (IpAddr::V4(n), IpAddr::V4(a)) => u128::from(u32::from(a).checked_sub(u32::from(n))?),
-            (IpAddr::V6(n), IpAddr::V6(a)) => u128::from(a).checked_sub(u128::from(n))?,
-            _ => return None,
+            (IpAddr::V4(n), IpAddr::V4(a)) => u32::from(a).checked_sub(u32::from(n)).map(u128::from),
+            (IpAddr::V6(n), IpAddr::V6(a)) => u128::from(a).checked_sub(u128::from(n)),
+            _ => None,
         };
-        u64::try_from(distance).ok().filter(|d| (1..=self.size).contains(d))
-    }
-
-    /// Whether an address could be taken.
-    ///
-    /// # Errors
-    /// [`IpRangeError`].
-    pub fn check(&self, ip: IpAddr) -> Result<(), IpRangeError> {
-        let offset = self.offset(ip).ok_or(IpRangeError::OutOfRange)?;
-        if self.used.contains(&offset) { Err(IpRangeError::Allocated) } else { Ok(()) }
-    }
-
-    /// # Errors
-    /// [`IpRangeError`].
-    pub fn take(&mut self, ip: IpAddr) -> Result<(), IpRangeError> {
-        self.check(ip)?;
-        self.mark(ip);
-        Ok(())
-    }
-
-    /// Takes an address whether or not it is taken.
-    pub fn mark(&mut self, ip: IpAddr) {
-        if let Some(offset) = self.offset(ip) {
-            self.used.insert(offset);
-        }
-    }
-
-    pub fn release(&mut self, ip: IpAddr) {
-        if let Some(offset) = self.offset(ip) {
-            self.used.remove(&offset);
-        }
+        distance.is_some_and(|d| (1..=u128::from(self.size)).contains(&d))
     }
 
     /// A free address at random, of the reserved part only when the rest is full. `None`: all are taken.
-    pub fn take_next(&mut self, rng: &mut impl Rng) -> Option<IpAddr> {
+    pub fn free(&self, taken: &dyn Fn(IpAddr) -> bool, rng: &mut impl Rng) -> Option<IpAddr> {
         let upper = (self.reserved + 1, self.size);
         let lower = (1, self.reserved.min(self.size));
-        let offset = self.free(upper, rng).or_else(|| self.free(lower, rng))?;
-        self.used.insert(offset);
-        Some(self.at(offset))
+        self.free_within(upper, taken, rng).or_else(|| self.free_within(lower, taken, rng))
     }
 
-    /// A free offset within the bounds: the first at or after a random one, wrapping around.
-    fn free(&self, (low, high): (u64, u64), rng: &mut impl Rng) -> Option<u64> {
+    /// The first free one at or after a random one, wrapping around.
+    fn free_within(
+        &self,
+        (low, high): (u64, u64),
+        taken: &dyn Fn(IpAddr) -> bool,
+        rng: &mut impl Rng,
+    ) -> Option<IpAddr> {
         if low > high {
             return None;
         }
         let start = rng.random_range(low..=high);
-        let scan = |from: u64, to: u64| {
-            let mut next = from;
-            for used in self.used.range(from..=to) {
-                if *used != next {
-                    break;
-                }
-                next = used.checked_add(1)?;
-            }
-            (next <= to).then_some(next)
-        };
-        scan(start, high).or_else(|| if start > low { scan(low, start - 1) } else { None })
+        (start..=high).chain(low..start).map(|offset| self.at(offset)).find(|ip| !taken(*ip))
     }
 }

@@ -1,13 +1,13 @@
 //! Cluster addresses and node ports of services.
 //!
-//! Owns: which addresses and ports are taken, in memory, rebuilt from the services themselves at start
-//! ([`Allocators::rebuild`]) so that nothing leaks when the process dies between an allocation and its write.
-//! A write takes what it needs under one lock and holds it in a [`Reservation`]: dropped, everything taken is
-//! given back; committed, everything the old object no longer needs is given back. Two concurrent creates
-//! can therefore never hold the same address or port.
+//! Owns: which addresses and ports are taken. An address is taken by its `IPAddress` object; what is in memory
+//! ([`Allocators::seen`], [`Allocators::gone`], and what writes in flight hold) only spares the store
+//! attempts that would fail. Node ports are known from the services themselves, at start
+//! ([`Allocators::rebuild`]). A write takes what it needs under one lock and holds it in a [`Reservation`]:
+//! dropped, everything taken is given back; committed, everything the old object no longer needs is given
+//! back. The ranges are those of the ServiceCIDRs ([`Allocators::set_ranges`]), the families the cluster's.
 //!
-//! Refuses: IO, waiting, and services it was not told of: another apiserver on the same store is heard of
-//! through [`Allocators::observe`] and [`Allocators::forget`].
+//! Refuses: IO and waiting; the pipeline makes and removes the `IPAddress` objects.
 
 mod families;
 mod ip_range;
@@ -29,8 +29,22 @@ use std::sync::Arc;
 
 /// What is taken. One lock: allocation is a few lookups in sets.
 struct State {
-    ips: Vec<IpRange>,
+    /// The cluster's families, the primary first.
+    families: Vec<&'static str>,
+    ranges: Vec<IpRange>,
+    /// Addresses that have an object.
+    objects: BTreeSet<IpAddr>,
+    /// Addresses taken here whose objects have not been seen yet.
+    held: BTreeSet<IpAddr>,
     ports: PortRange,
+}
+
+/// An address a write has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub ip: IpAddr,
+    /// Chosen here, so that another would do as well.
+    pub chosen: bool,
 }
 
 /// The allocators of one apiserver. Cheap to clone.
@@ -43,7 +57,7 @@ pub struct Allocators {
 #[must_use = "dropping a reservation gives back what it took"]
 pub struct Reservation {
     state: Arc<Mutex<State>>,
-    taken_ips: Vec<IpAddr>,
+    taken_ips: Vec<Taken>,
     taken_ports: Vec<u16>,
     release_ips: Vec<IpAddr>,
     release_ports: Vec<u16>,
@@ -55,6 +69,16 @@ impl Reservation {
         let state = state.clone();
         let (taken_ips, taken_ports) = (Vec::new(), Vec::new());
         Self { state, taken_ips, taken_ports, release_ips: Vec::new(), release_ports: Vec::new(), dry_run }
+    }
+
+    /// The addresses taken, for which objects are to be made. None of a dry run.
+    pub fn taken(&self) -> &[Taken] {
+        &self.taken_ips
+    }
+
+    /// The addresses that success frees. None of a dry run.
+    pub fn released(&self) -> &[IpAddr] {
+        if self.dry_run { &[] } else { &self.release_ips }
     }
 
     /// The object was written.
@@ -71,7 +95,10 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !(self.dry_run || self.taken_ips.is_empty() && self.taken_ports.is_empty()) {
-            self.state.lock().release(&self.taken_ips, &self.taken_ports);
+            let ips: Vec<IpAddr> = self.taken_ips.iter().map(|t| t.ip).collect();
+            let mut state = self.state.lock();
+            ips.iter().for_each(|ip| _ = state.held.remove(ip));
+            state.release(&[], &self.taken_ports);
         }
     }
 }
@@ -79,21 +106,40 @@ impl Drop for Reservation {
 impl State {
     fn release(&mut self, ips: &[IpAddr], ports: &[u16]) {
         for ip in ips {
-            self.ips.iter_mut().for_each(|r| r.release(*ip));
+            self.held.remove(ip);
+            self.objects.remove(ip);
         }
         for port in ports {
             self.ports.release(*port);
         }
     }
 
-    fn range(&mut self, family: &str) -> Option<&mut IpRange> {
-        self.ips.iter_mut().find(|r| r.family() == family)
+    fn is_taken(&self, ip: IpAddr) -> bool {
+        self.objects.contains(&ip) || self.held.contains(&ip)
+    }
+
+    fn check(&self, ip: IpAddr) -> Result<(), IpRangeError> {
+        if !self.ranges.iter().any(|r| r.contains(ip)) {
+            return Err(IpRangeError::OutOfRange);
+        }
+        if self.is_taken(ip) { Err(IpRangeError::Allocated) } else { Ok(()) }
+    }
+
+    fn choose(&self, family: &str) -> Option<IpAddr> {
+        let taken = |ip| self.is_taken(ip);
+        let mut fitting = self.ranges.iter().filter(|r| r.family() == family);
+        fitting.find_map(|range| range.free(&taken, &mut rand::rng()))
     }
 }
 
 fn invalid(service: &Service, errors: Vec<Error>) -> Status {
     let kind = GroupKind { group: "".into(), kind: "Service".into() };
     Status::invalid(&kind, text(&service.metadata.name), errors)
+}
+
+/// The cluster addresses of a service.
+pub fn addresses_of(service: &Service) -> Vec<IpAddr> {
+    own_ips(&spec_of(service))
 }
 
 fn own_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
@@ -123,9 +169,33 @@ fn allocates_ports(spec: &ServiceSpec) -> bool {
 }
 
 impl Allocators {
-    /// `ranges` are the service CIDRs, the primary family first; `ports` the node port range.
+    /// `ranges` are the cluster's own service CIDRs, the primary family first; `ports` the node port range.
     pub fn new(ranges: Vec<IpRange>, ports: PortRange) -> Self {
-        Self { state: Arc::new(Mutex::new(State { ips: ranges, ports })) }
+        let families = ranges.iter().map(IpRange::family).collect();
+        let (objects, held) = (BTreeSet::new(), BTreeSet::new());
+        Self { state: Arc::new(Mutex::new(State { families, ranges, objects, held, ports })) }
+    }
+
+    /// The ranges addresses are taken from now on.
+    pub fn set_ranges(&self, ranges: Vec<IpRange>) {
+        self.state.lock().ranges = ranges;
+    }
+
+    /// An address has an object.
+    pub fn seen(&self, ip: IpAddr) {
+        let mut state = self.state.lock();
+        state.objects.insert(ip);
+        state.held.remove(&ip);
+    }
+
+    /// An address has its object no more.
+    pub fn gone(&self, ip: IpAddr) {
+        self.state.lock().objects.remove(&ip);
+    }
+
+    /// No address has an object; those that have one follow.
+    pub fn reset(&self) {
+        self.state.lock().objects.clear();
     }
 
     /// Takes what the services that exist hold.
@@ -142,7 +212,9 @@ impl Allocators {
         let spec = spec_of(service);
         let mut state = self.state.lock();
         for ip in own_ips(&spec) {
-            state.ips.iter_mut().for_each(|r| r.mark(ip));
+            if !state.objects.contains(&ip) {
+                state.held.insert(ip);
+            }
         }
         for port in node_ports(&spec).into_iter().chain(health_port(&spec)) {
             state.ports.mark(port);
@@ -156,11 +228,6 @@ impl Allocators {
         self.state.lock().release(&own_ips(&spec), &ports);
     }
 
-    /// As [`Allocators::on_delete`], for a deletion seen rather than made.
-    pub fn forget(&self, service: &Service) {
-        self.on_delete(service);
-    }
-
     /// Fills in families, addresses and ports of a new service: after mutating admission, before validation.
     ///
     /// # Errors
@@ -170,7 +237,7 @@ impl Allocators {
         families::normalize(service, None);
         let mut reservation = Reservation::new(&self.state, dry_run);
         let mut state = self.state.lock();
-        families::init(service, None, &state.families())?;
+        families::init(service, None, &state.families)?;
         let allocated = (|| {
             allocate_all(&mut state, &mut reservation, service)?;
             if ported(&spec_of(service)) {
@@ -198,7 +265,7 @@ impl Allocators {
         let mut state = self.state.lock();
         let settled = families::settled(service, old);
         if !settled {
-            families::init(service, Some(old), &state.families())?;
+            families::init(service, Some(old), &state.families)?;
         }
         let allocated = (|| {
             if !settled {
@@ -208,12 +275,6 @@ impl Allocators {
         })();
         drop(state);
         allocated.map(|()| reservation)
-    }
-}
-
-impl State {
-    fn families(&self) -> Vec<&'static str> {
-        self.ips.iter().map(IpRange::family).collect()
     }
 }
 
@@ -228,31 +289,33 @@ fn take_ip(
     let dry_run = reservation.dry_run;
     let at = Path::new("spec").child("clusterIPs");
     let ips = spec_of(service).cluster_ips.unwrap_or_default();
-    let Some(range) = state.range(family) else {
+    if !state.families.contains(&family) {
         return Err(Status::internal(format!("no service range of family {family}")));
-    };
+    }
     if wanted.is_empty() {
         if dry_run {
-            return Ok(range.network().to_string());
+            let first = state.ranges.iter().find(|r| r.family() == family);
+            return Ok(first.map(|r| r.network().to_string()).unwrap_or_default());
         }
-        let Some(ip) = range.take_next(&mut rand::rng()) else {
+        let Some(ip) = state.choose(family) else {
             let name = text(&service.metadata.name);
             let why = format!("failed to allocate a serviceIP for Service \"{name}\": range is full");
             return Err(Status::internal(why));
         };
-        reservation.taken_ips.push(ip);
+        state.held.insert(ip);
+        reservation.taken_ips.push(Taken { ip, chosen: true });
         return Ok(ip.to_string());
     }
     let Some(ip) = parse_sloppy(wanted) else {
         return Err(Status::internal(format!("failed to parse service IP \"{wanted}\"")));
     };
-    let taken = if dry_run { range.check(ip) } else { range.take(ip) };
-    taken.map_err(|e| {
+    state.check(ip).map_err(|e| {
         let why = format!("failed to allocate IP {wanted}: {e}");
         invalid(service, vec![Error::invalid(&at, &ips, why)])
     })?;
     if !dry_run {
-        reservation.taken_ips.push(ip);
+        state.held.insert(ip);
+        reservation.taken_ips.push(Taken { ip, chosen: false });
     }
     Ok(wanted.to_owned())
 }

@@ -1,5 +1,6 @@
 //! Creation.
 
+use super::addresses::Claim;
 use super::{Endpoint, Request, Written, fields, metadata, time_text};
 use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
@@ -22,18 +23,27 @@ impl Endpoint {
         if generated {
             object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));
         }
-        let (mut object, reservation) = self.prepare_new(rq, object, false).await?;
+        let wanted = self.allocates().then(|| object.clone());
+        let (mut object, mut reservation) = self.prepare_new(rq, object, false).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let name = object.name().to_owned();
-            let written = self.put(rq.namespace, &name, &object, Expect::Absent, rq.options.dry_run).await?;
-            match written {
-                Written::Done(object) => {
-                    if let Some(reservation) = reservation {
-                        reservation.commit();
-                    }
-                    return Ok(object);
+            if let Claim::ChooseAgain = self.claim_all(&object, reservation.as_ref()).await?
+                && let Some(mut wanted) = wanted.clone()
+            {
+                wanted.set_meta_str("name", &name);
+                (object, reservation) = self.prepare_new(rq, wanted, false).await?;
+                continue;
+            }
+            let written = self.put(rq.namespace, &name, &object, Expect::Absent, rq.options.dry_run).await;
+            if !matches!(written, Ok(Written::Done(_))) {
+                self.disclaim_all(&object, reservation.as_ref()).await;
+            }
+            match written? {
+                Written::Done(stored) => {
+                    self.settle(&object, reservation).await;
+                    return Ok(stored);
                 }
                 Written::Conflict(_) if generated && attempt < NAME_ATTEMPTS => {
                     object.set_meta_str("name", &names::generate_name(&generate, &mut rand::rng()));

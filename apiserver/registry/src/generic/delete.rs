@@ -245,7 +245,7 @@ impl Endpoint {
                         Ok(removed) => at = removed,
                         Err(_) => return Ok(None),
                     }
-                    self.release(old);
+                    self.release(old).await;
                 }
                 let last = match marked {
                     Some(marked) => stored::unstored(&marked, &self.type_prefix, Some(at))?,

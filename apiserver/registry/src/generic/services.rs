@@ -51,10 +51,16 @@ impl Endpoint {
         Ok(Some(reservation))
     }
 
+    /// Whether writes through this endpoint take addresses.
+    pub(crate) fn allocates(&self) -> bool {
+        self.allocators().is_some()
+    }
+
     /// Gives back what a removed service held.
-    pub(crate) fn release(&self, object: &Document) {
+    pub(crate) async fn release(&self, object: &Document) {
         if let (Some(allocators), Ok(service)) = (self.allocators(), typed(object)) {
             allocators.on_delete(&service);
+            self.disclaim_ips(object, crate::alloc::addresses_of(&service).into_iter()).await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Changing an object: updates, patches, applies and subresources all come through here.
 
+use super::addresses::Claim;
 use super::{Current, Endpoint, Request, Written, fields, metadata};
 use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
@@ -71,14 +72,8 @@ impl Endpoint {
                     Ok(Step::Unchanged(_)) => Ok(None),
                     Ok(Step::Write(document, reservation)) => {
                         let expect = Expect::Unchanged(present.object.revision().0);
-                        let dry = rq.options.dry_run;
-                        match self.put(rq.namespace, rq.name, &document, expect, dry).await? {
-                            Written::Done(object) => {
-                                if let Some(reservation) = reservation {
-                                    reservation.commit();
-                                }
-                                return Ok(Updated { object, created: false });
-                            }
+                        match self.put_claimed(rq, &document, expect, reservation).await? {
+                            Written::Done(object) => return Ok(Updated { object, created: false }),
                             Written::Conflict(now) => Ok(Some(now)),
                         }
                     }
@@ -134,11 +129,29 @@ impl Endpoint {
             object.set_meta_str("name", rq.name);
         }
         let (object, reservation) = self.prepare_new(rq, object, settled).await?;
-        let written = self.put(rq.namespace, rq.name, &object, Expect::Absent, rq.options.dry_run).await?;
-        if let (Written::Done(_), Some(reservation)) = (&written, reservation) {
-            reservation.commit();
+        self.put_claimed(rq, &object, Expect::Absent, reservation).await
+    }
+
+    /// Writes an object together with what was reserved for it. A chosen address that somebody else has
+    /// counts as a lost race.
+    async fn put_claimed(
+        &self,
+        rq: &Request<'_>,
+        document: &Document,
+        expect: Expect,
+        reservation: Option<Reservation>,
+    ) -> StatusResult<Written> {
+        if let Claim::ChooseAgain = self.claim_all(document, reservation.as_ref()).await? {
+            let (now, _) =
+                self.store().get(&self.key(rq.namespace, rq.name)).await.map_err(super::store_status)?;
+            return Ok(Written::Conflict(now));
         }
-        Ok(written)
+        let written = self.put(rq.namespace, rq.name, document, expect, rq.options.dry_run).await;
+        match &written {
+            Ok(Written::Done(_)) => self.settle(document, reservation).await,
+            _ => self.disclaim_all(document, reservation.as_ref()).await,
+        }
+        written
     }
 
     async fn step(
@@ -291,7 +304,7 @@ impl Endpoint {
         let revision = present.object.revision();
         if !rq.options.dry_run {
             match self.remove(rq.namespace, rq.name, revision).await? {
-                Ok(_) => self.release(&present.document),
+                Ok(_) => self.release(&present.document).await,
                 Err(None) => {}
                 Err(Some(_)) => return Ok(None),
             }
