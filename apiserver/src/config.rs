@@ -71,6 +71,8 @@ pub struct Config {
     pub client_ca: Option<String>,
     pub request_header: Option<RequestHeader>,
     pub anonymous: bool,
+    /// Whether bootstrap tokens authenticate.
+    pub bootstrap_tokens: bool,
     pub service_accounts: ServiceAccounts,
     pub node_authorizer: bool,
     pub rbac: bool,
@@ -266,6 +268,7 @@ impl Config {
             client_ca: read_optional("client-ca-file", flags.client_ca_file.as_ref())?,
             request_header: request_header(flags)?,
             anonymous: flags.anonymous_auth,
+            bootstrap_tokens: flags.enable_bootstrap_token_auth,
             service_accounts: service_accounts(flags)?,
             node_authorizer: mode("Node"),
             rbac: mode("RBAC"),

@@ -56,6 +56,9 @@ pub struct Flags {
 
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,
+    /// Whether secrets of type `bootstrap.kubernetes.io/token` in `kube-system` authenticate.
+    #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub enable_bootstrap_token_auth: bool,
     #[arg(long)]
     pub service_account_key_file: Vec<PathBuf>,
     #[arg(long)]
@@ -145,8 +148,6 @@ pub struct Inert {
     #[arg(long)]
     pub endpoint_reconciler_type: Option<String>,
     #[arg(long)]
-    pub enable_bootstrap_token_auth: Option<bool>,
-    #[arg(long)]
     pub profiling: Option<bool>,
     #[arg(long)]
     pub enable_aggregator_routing: Option<bool>,
@@ -180,7 +181,6 @@ impl Inert {
         let mut out = Vec::new();
         let mut note = |given: bool, name| out.extend(given.then_some(name));
         note(self.endpoint_reconciler_type.is_some(), "--endpoint-reconciler-type");
-        note(self.enable_bootstrap_token_auth.is_some(), "--enable-bootstrap-token-auth");
         note(self.profiling.is_some(), "--profiling");
         note(self.enable_aggregator_routing.is_some(), "--enable-aggregator-routing");
         note(self.apiserver_count.is_some(), "--apiserver-count");
@@ -211,7 +211,7 @@ mod tests {
             "--authorization-mode=Node,RBAC",
             "--client-ca-file=/pki/ca.crt",
             "--enable-admission-plugins=NodeRestriction",
-            "--enable-bootstrap-token-auth=true",
+            "--profiling=true",
             "--etcd-servers=https://127.0.0.1:2379,https://b:2379",
             "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
             "--service-cluster-ip-range=10.96.0.0/16",
@@ -219,7 +219,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(flags.etcd_servers.len(), 2);
-        assert_eq!(flags.inert.given(), ["--enable-bootstrap-token-auth"]);
+        assert_eq!(flags.inert.given(), ["--profiling"]);
         assert!(Flags::try_parse_from(["kube-apiserver", "--no-such-flag"]).is_err());
     }
 }

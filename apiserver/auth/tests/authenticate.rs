@@ -76,6 +76,7 @@ fn world() -> World {
         client_ca: Some(ClientVerifier::new(ca.cert()).unwrap()),
         front_proxy: Some(front_proxy),
         tokens: Some(Arc::new(tokens)),
+        bootstrap_tokens: None,
         anonymous: true,
     };
     World { reader, issuer, authenticator, ca, proxy_ca }

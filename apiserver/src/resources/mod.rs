@@ -80,6 +80,17 @@ async fn drain(mut body: Body) {
     let _ = tokio::time::timeout(Duration::from_secs(10), rest).await;
 }
 
+/// What every request for a kind on its way out is warned of.
+fn deprecated(kind: &Kind) -> Option<&'static str> {
+    match (kind.group, kind.version, kind.kind) {
+        ("", "v1", "Endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
+}
+
 /// The row a path names, when the path has the form its scope asks for.
 fn row(cx: &Cx) -> StatusResult<&'static Kind> {
     let i = &cx.info;
@@ -113,6 +124,9 @@ pub async fn serve(server: &Arc<Server>, cx: &mut Cx, request: http::Request<Bod
         return crate::route::unknown(&cx.path);
     }
     let kind = row(cx)?;
+    if let Some(text) = deprecated(kind) {
+        cx.warnings.push(text.to_owned());
+    }
     if kind.storage == Storage::Virtual {
         return review::serve(server, cx, kind, collect(request.into_body()).await?).await;
     }

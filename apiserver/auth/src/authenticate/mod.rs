@@ -8,7 +8,7 @@ mod x509;
 pub use headers::FrontProxy;
 pub use tls::RequestClientCert;
 
-use crate::token::{TokenAuthenticator, TokenError};
+use crate::token::{BootstrapTokens, TokenAuthenticator, TokenError};
 use crate::{AUTHENTICATED, UNAUTHENTICATED};
 use gantry_pki::verify::ClientVerifier;
 use gantry_types::UserInfo;
@@ -39,6 +39,10 @@ impl Authenticated {
     fn plain(user: Arc<UserInfo>) -> Self {
         Self { user, audiences: Vec::new(), annotations: Vec::new(), warnings: Vec::new() }
     }
+
+    pub(crate) fn of_token(user: UserInfo, audiences: Vec<String>) -> Self {
+        Self { audiences, ..Self::plain(Arc::new(with_group(user))) }
+    }
 }
 
 /// What a TLS connection's client certificate says: computed once per connection, asked on every request.
@@ -51,12 +55,14 @@ pub struct Connection {
     not_after: Option<Timestamp>,
 }
 
-/// The authenticators in upstream's order: front proxy, client certificate, token, anonymous.
+/// The authenticators in upstream's order: front proxy, client certificate, tokens, anonymous.
 #[derive(Default)]
 pub struct Authenticator {
     pub client_ca: Option<ClientVerifier>,
     pub front_proxy: Option<FrontProxy>,
     pub tokens: Option<Arc<TokenAuthenticator>>,
+    /// Where bootstrap tokens are accepted.
+    pub bootstrap_tokens: Option<BootstrapTokens>,
     /// Whether a request without credentials is `system:anonymous`.
     pub anonymous: bool,
 }
@@ -134,6 +140,11 @@ impl Authenticator {
         audiences: Option<&[String]>,
         now: Timestamp,
     ) -> Result<Option<Authenticated>, TokenError> {
+        if let Some(bootstrap) = &self.bootstrap_tokens
+            && let Some(found) = bootstrap.authenticate(token, audiences, now)
+        {
+            return Ok(Some(found));
+        }
         match &self.tokens {
             Some(tokens) => tokens.authenticate(token, audiences, now),
             None => Ok(None),

@@ -1,11 +1,13 @@
 //! Service account tokens: signing, verifying, requesting, and publishing the keys.
 
+mod bootstrap;
 mod claims;
 mod discovery;
 mod jws;
 mod live;
 mod request;
 
+pub use bootstrap::BootstrapTokens;
 pub use claims::{Claims, Reference};
 pub use discovery::{Discovery, MAX_AGE};
 pub use jws::{Signer, VerifyKeys};

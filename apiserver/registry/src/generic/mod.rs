@@ -3,6 +3,7 @@
 //! Writes: [`create`], [`update`] (also patches, applies and subresources), [`delete`]. Reads go to the cache of an
 //! endpoint directly ([`Endpoint::cache`]), in the version [`convert`] makes. What differs between kinds is asked of their strategy.
 
+pub mod addresses;
 pub mod convert;
 pub mod create;
 pub mod delete;
@@ -29,7 +30,7 @@ use gantry_types::{Document, Status, StatusResult, UserInfo};
 use gantry_watch_cache::{Cache, Caches, ResourceConfig};
 use options::WriteOptions;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// What the pipeline needs to know of the request it serves.
 pub struct Request<'a> {
@@ -68,6 +69,8 @@ pub struct Shared {
     pub caches: Arc<Caches>,
     admission: OnceLock<Chain>,
     allocators: OnceLock<Allocators>,
+    /// The endpoint of `IPAddress`, for the endpoint of services.
+    addresses: OnceLock<Weak<Endpoint>>,
 }
 
 impl Shared {
@@ -135,8 +138,8 @@ pub fn resource_configs(strategy_of: StrategyOf<'_>) -> Vec<ResourceConfig> {
 impl Registry {
     /// `caches` was made from [`resource_configs`].
     pub fn new(store: Arc<dyn Store>, caches: Arc<Caches>, strategy_of: StrategyOf<'_>) -> Self {
-        let shared =
-            Arc::new(Shared { store, caches, admission: OnceLock::new(), allocators: OnceLock::new() });
+        let (admission, allocators, addresses) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let shared = Arc::new(Shared { store, caches, admission, allocators, addresses });
         let mut endpoints = HashMap::new();
         for kind in scheme::KINDS {
             let Some(stored) = kind.stored() else { continue };
@@ -153,7 +156,12 @@ impl Registry {
             };
             endpoints.insert((kind.group, kind.version, kind.plural), Arc::new(endpoint));
         }
-        Self { shared, endpoints }
+        let this = Self { shared, endpoints };
+        if let Some(addresses) = this.addresses() {
+            // The cell is new: nothing has been set.
+            let _ = this.shared.addresses.set(Arc::downgrade(addresses));
+        }
+        this
     }
 
     /// Puts the admission plugins in; once, before the first request. Without it nothing is admitted upon.
