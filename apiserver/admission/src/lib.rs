@@ -6,6 +6,7 @@
 //!
 //! Refuses: the store, and calls out of the process (webhooks live elsewhere).
 
+mod certificates;
 mod lifecycle;
 mod node_restriction;
 mod node_taint;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::sync::Arc;
 
+pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
 pub use lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;
 pub use node_taint::TaintNodesByCondition;
@@ -55,6 +57,9 @@ pub const PLUGINS: &[(&str, bool)] = &[
     (DefaultTolerationSeconds::NAME, true),
     (DefaultStorageClass::NAME, true),
     (StorageObjectInUseProtection::NAME, true),
+    (CertificateApproval::NAME, true),
+    (CertificateSigning::NAME, true),
+    (CertificateSubjectRestriction::NAME, true),
 ];
 
 fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
@@ -71,6 +76,9 @@ fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
         )),
         DefaultStorageClass::NAME => Box::new(DefaultStorageClass::new(reader)),
         StorageObjectInUseProtection::NAME => Box::new(StorageObjectInUseProtection),
+        CertificateApproval::NAME => Box::new(CertificateApproval(deps.authorizer.clone())),
+        CertificateSigning::NAME => Box::new(CertificateSigning(deps.authorizer.clone())),
+        CertificateSubjectRestriction::NAME => Box::new(CertificateSubjectRestriction),
         _ => return None,
     })
 }
