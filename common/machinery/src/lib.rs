@@ -8,6 +8,7 @@ pub mod patch;
 pub mod path;
 pub mod protobuf;
 pub mod prune;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod table;
