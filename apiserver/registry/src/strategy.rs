@@ -123,6 +123,11 @@ pub trait Strategy: Send + Sync + 'static {
         Propagation::Background
     }
 
+    /// Said to a deletion that leaves what becomes of dependents to the default.
+    fn propagation_warning(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long an object lives in the store; `None` for ever. Events use it.
     fn ttl(&self) -> Option<std::time::Duration> {
         None
@@ -173,6 +178,7 @@ pub trait AnyStrategy: Send + Sync + 'static {
     fn allow_create_on_update(&self) -> bool;
     fn deletion(&self, object: &Document, requested: Option<i64>) -> StatusResult<Deletion>;
     fn default_propagation(&self) -> Propagation;
+    fn propagation_warning(&self) -> Option<&'static str>;
     fn ttl(&self) -> Option<std::time::Duration>;
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)>;
     fn field_names(&self) -> &'static [&'static str];
@@ -279,6 +285,10 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
 
     fn default_propagation(&self) -> Propagation {
         self.0.default_propagation()
+    }
+
+    fn propagation_warning(&self) -> Option<&'static str> {
+        self.0.propagation_warning()
     }
 
     fn ttl(&self) -> Option<std::time::Duration> {

@@ -142,9 +142,17 @@ pub(super) fn delete_options(cx: &mut Cx, body: &Bytes) -> StatusResult<DeleteOp
     Ok(options)
 }
 
+/// What the kind says to a deletion that leaves its dependents to the default.
+fn warn_of_default(cx: &mut Cx, endpoint: &Endpoint, options: &DeleteOptions) {
+    if options.propagation_policy.is_none() && options.orphan_dependents.is_none() {
+        cx.warnings.extend(endpoint.strategy.propagation_warning().map(str::to_owned));
+    }
+}
+
 pub(super) async fn delete(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) -> StatusResult<Answer> {
     let accepted = cx.accepted(true)?;
     let options = delete_options(cx, body)?;
+    warn_of_default(cx, endpoint, &options);
     let write = WriteOptions { dry_run: options.dry_run(), ..WriteOptions::default() };
     let mut rq = request(cx, endpoint, &write);
     let deleted = endpoint.delete(&mut rq, &options).await;
@@ -168,6 +176,7 @@ pub(super) async fn delete_collection(
 ) -> StatusResult<Answer> {
     let accepted = cx.accepted(false)?;
     let options = delete_options(cx, body)?;
+    warn_of_default(cx, endpoint, &options);
     let list = reads::list_options(cx, endpoint)?;
     let page = endpoint.cache.list(&list).await?;
     let write = WriteOptions { dry_run: options.dry_run(), ..WriteOptions::default() };
