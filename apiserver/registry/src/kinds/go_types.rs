@@ -140,8 +140,19 @@ fn write(kind: &str, value: Option<&Json>, layout: Layout, depth: usize, out: &m
     }
 }
 
-/// The host namespace fields of a pod spec sit in its security context, in the internal type.
+/// The host namespace fields of a pod spec sit in its security context, in the internal type; the metadata of
+/// a template sits in the template itself.
 fn internal(kind: &str, mut json: Json) -> Json {
+    if kind == "PodTemplateSpec"
+        && let Json::Map(template) = &mut json
+    {
+        if let Some(Json::Map(metadata)) = template.remove("metadata") {
+            template.extend(metadata);
+        }
+        if let Some(spec) = template.remove("spec") {
+            template.insert("spec".to_owned(), internal("PodSpec", spec));
+        }
+    }
     if kind == "PodSpec"
         && let Json::Map(spec) = &mut json
     {
