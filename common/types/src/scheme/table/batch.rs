@@ -1,5 +1,27 @@
 //! `batch`.
 
-use super::Kind;
+use super::*;
 
-pub(super) const KINDS: &[Kind] = &[];
+pub(super) const KINDS: &[Kind] = &[Kind {
+    group: "batch",
+    version: "v1",
+    kind: "Job",
+    plural: "jobs",
+    singular: "job",
+    short_names: &[],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    storage: Storage::Prefix("jobs"),
+    verbs: ALL,
+    subresources: &[sub("status", "Job", GET_UPDATE)],
+    columns: &[
+        NAME,
+        col("Status", "string"),
+        col("Completions", "string"),
+        col("Duration", "string"),
+        col("Age", "string"),
+        wide("Containers", "string"),
+        wide("Images", "string"),
+        wide("Selector", "string"),
+    ],
+}];
