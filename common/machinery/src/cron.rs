@@ -130,7 +130,7 @@ impl Schedule {
                     return fail(format!("unrecognized descriptor: {text}"));
                 };
                 let every: Duration =
-                    every.parse().map_err(|e| Error(format!("failed to parse duration {every}: {e}")))?;
+                    every.parse().map_err(|e| Error(format!("failed to parse duration {text}: {e}")))?;
                 let seconds = (every.0 / Duration::SECOND).max(1);
                 return Ok(Self(Form::Every(SignedDuration::from_secs(seconds))));
             }
@@ -341,7 +341,7 @@ mod tests {
             ("a * * * *", r#"failed to parse int from a: strconv.Atoi: parsing "a": invalid syntax"#),
             ("-1 * * * *", r#"failed to parse int from : strconv.Atoi: parsing "": invalid syntax"#),
             ("@fortnightly", "unrecognized descriptor: @fortnightly"),
-            ("@every x", r#"failed to parse duration x: time: invalid duration "x""#),
+            ("@every x", r#"failed to parse duration @every x: time: invalid duration "x""#),
             ("TZ=Nowhere 0 * * * *", "provided bad location Nowhere: unknown time zone Nowhere"),
             ("TZ=0", "invalid schedule format: runtime error: slice bounds out of range [:-1]"),
         ] {
