@@ -3,7 +3,7 @@
 use crate::context::{Context, trim_pod};
 use crate::credentials::Credentials;
 use crate::flags::Config;
-use crate::{identity, lifecycle, network, workloads};
+use crate::{identity, lifecycle, network, storage, workloads};
 use gantry_client::leader::Elector;
 use gantry_client::{ClientConfig, Informers, port};
 use gantry_daemon::ops::Ops;
@@ -80,6 +80,18 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     }
     if on("node-ipam-controller") && context.config.args.allocate_node_cidrs {
         network::nodeipam::start(context);
+    }
+    if on("persistentvolume-binder-controller") {
+        storage::binder::start(context);
+    }
+    if on("persistentvolumeclaim-protection-controller") {
+        storage::claim_protection::start(context);
+    }
+    if on("persistentvolume-protection-controller") {
+        storage::volume_protection::start(context);
+    }
+    if on("ephemeral-volume-controller") {
+        storage::ephemeral::start(context);
     }
     if on("namespace-controller") {
         lifecycle::namespace::start(context);

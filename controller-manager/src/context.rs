@@ -5,7 +5,7 @@ use crate::flags::Config;
 use gantry_client::{Client, Informer, Informers, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Executor, Reconcile, RunOptions};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,10 @@ pub fn trim_pod(pod: &mut Pod) {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     let Some(spec) = &mut pod.spec else { return };
-    spec.volumes = None;
+    // Of volumes only those that claim something are read.
+    let claims: Vec<_> =
+        spec.volumes.take().into_iter().flatten().filter(|v| claims_something(v)).collect();
+    spec.volumes = (!claims.is_empty()).then_some(claims);
     spec.affinity = None;
     spec.topology_spread_constraints = None;
     spec.image_pull_secrets = None;
@@ -111,6 +114,11 @@ pub fn trim_pod(pod: &mut Pod) {
             }
         }
     }
+}
+
+/// Whether a volume is a claim, or comes with one.
+fn claims_something(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
 }
 
 /// Now, to the second, as Kubernetes' times are kept.

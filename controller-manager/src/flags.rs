@@ -67,6 +67,8 @@ pub struct Args {
     pub concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub concurrent_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_ephemeralvolume_syncs: usize,
     #[arg(long, default_value_t = 20)]
     pub concurrent_gc_syncs: usize,
     #[arg(long, default_value_t = 10)]
@@ -77,6 +79,8 @@ pub struct Args {
     pub concurrent_service_syncs: usize,
     #[arg(long, default_value_t = 100)]
     pub max_endpoints_per_slice: usize,
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub enable_dynamic_provisioning: bool,
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_garbage_collector: bool,
     #[arg(long, default_value = "5s", value_parser = duration)]
@@ -159,10 +163,14 @@ pub const CONTROLLERS: &[&str] = &[
     "clusterrole-aggregation-controller",
     "deployment-controller",
     "endpointslice-controller",
+    "ephemeral-volume-controller",
     "garbage-collector-controller",
     "namespace-controller",
     "node-ipam-controller",
     "node-lifecycle-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
     "pod-garbage-collector-controller",
     "replicaset-controller",
     "root-ca-certificate-publisher-controller",
@@ -175,11 +183,15 @@ const ALIASES: &[(&str, &str)] = &[
     ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
     ("deployment", "deployment-controller"),
     ("endpointslice", "endpointslice-controller"),
+    ("ephemeral-volume", "ephemeral-volume-controller"),
     ("garbagecollector", "garbage-collector-controller"),
     ("namespace", "namespace-controller"),
     ("nodeipam", "node-ipam-controller"),
     ("nodelifecycle", "node-lifecycle-controller"),
+    ("persistentvolume-binder", "persistentvolume-binder-controller"),
     ("podgc", "pod-garbage-collector-controller"),
+    ("pv-protection", "persistentvolume-protection-controller"),
+    ("pvc-protection", "persistentvolumeclaim-protection-controller"),
     ("replicaset", "replicaset-controller"),
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
     ("serviceaccount", "serviceaccount-controller"),

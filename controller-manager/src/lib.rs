@@ -18,4 +18,5 @@ pub mod flags;
 pub mod identity;
 pub mod lifecycle;
 pub mod network;
+pub mod storage;
 pub mod workloads;
