@@ -75,6 +75,15 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("deployment-controller") {
         workloads::deployment::start(context);
     }
+    if on("replicationcontroller-controller") {
+        workloads::replication::start(context);
+    }
+    if on("statefulset-controller") {
+        workloads::statefulset::start(context);
+    }
+    if on("daemonset-controller") {
+        workloads::daemonset::start(context);
+    }
     if on("endpointslice-controller") {
         network::endpointslice::start(context);
     }

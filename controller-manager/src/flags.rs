@@ -64,6 +64,12 @@ pub struct Args {
     #[arg(long, default_value_t = 5)]
     pub concurrent_replicaset_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub concurrent_rc_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_statefulset_syncs: usize,
+    #[arg(long, default_value_t = 2)]
+    pub concurrent_daemonset_syncs: usize,
+    #[arg(long, default_value_t = 5)]
     pub concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub concurrent_endpoint_syncs: usize,
@@ -161,6 +167,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Every controller there is, by upstream's names.
 pub const CONTROLLERS: &[&str] = &[
     "clusterrole-aggregation-controller",
+    "daemonset-controller",
     "deployment-controller",
     "endpointslice-controller",
     "ephemeral-volume-controller",
@@ -173,14 +180,17 @@ pub const CONTROLLERS: &[&str] = &[
     "persistentvolumeclaim-protection-controller",
     "pod-garbage-collector-controller",
     "replicaset-controller",
+    "replicationcontroller-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
+    "statefulset-controller",
     "taint-eviction-controller",
 ];
 
 /// Upstream's older names, still accepted.
 const ALIASES: &[(&str, &str)] = &[
     ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
+    ("daemonset", "daemonset-controller"),
     ("deployment", "deployment-controller"),
     ("endpointslice", "endpointslice-controller"),
     ("ephemeral-volume", "ephemeral-volume-controller"),
@@ -193,8 +203,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("pv-protection", "persistentvolume-protection-controller"),
     ("pvc-protection", "persistentvolumeclaim-protection-controller"),
     ("replicaset", "replicaset-controller"),
+    ("replicationcontroller", "replicationcontroller-controller"),
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
     ("serviceaccount", "serviceaccount-controller"),
+    ("statefulset", "statefulset-controller"),
 ];
 
 /// Controllers of upstream's that another daemon or a later release carries; naming them is no mistake.

@@ -78,11 +78,25 @@ where
     C: Resource<DynamicType = ()>,
 {
     let uid = owner.meta().uid.as_deref();
+    claim_where(owner, candidates, |candidate| {
+        let meta = candidate.meta();
+        selector::matches(wanted, meta.labels.as_ref())
+            && (is_controlled_by(meta, uid) || adoptable(candidate))
+    })
+}
+
+/// As [`claim`], with any rule for what the owner wants: it adopts orphans of that kind and releases its own
+/// that are no longer of it.
+pub fn claim_where<O, C>(owner: &O, candidates: Vec<Arc<C>>, mine: impl Fn(&C) -> bool) -> Claim<C>
+where
+    O: Resource<DynamicType = ()>,
+    C: Resource<DynamicType = ()>,
+{
+    let uid = owner.meta().uid.as_deref();
     let owner_going = owner.meta().deletion_timestamp.is_some();
     let mut found = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for candidate in candidates {
         let meta = candidate.meta();
-        let selected = selector::matches(wanted, meta.labels.as_ref());
         let (name, namespace) = (meta.name.as_deref().unwrap_or(""), meta.namespace.as_deref().unwrap_or(""));
         let own = meta.uid.as_deref().unwrap_or("");
         let patch = |entry| {
@@ -91,15 +105,11 @@ where
         };
         match controller_of(meta) {
             Some(controller) if Some(controller.uid.as_str()) != uid => {}
-            Some(_) if selected => found.owned.push(candidate),
+            Some(_) if mine(&candidate) => found.owned.push(candidate),
             Some(controller) if !owner_going => {
                 found.release.push(patch(OwnerEntry::Remove { patch: "delete", uid: &controller.uid }));
             }
-            None if selected
-                && !owner_going
-                && meta.deletion_timestamp.is_none()
-                && adoptable(&candidate) =>
-            {
+            None if !owner_going && meta.deletion_timestamp.is_none() && mine(&candidate) => {
                 found.adopt.push(patch(OwnerEntry::Add(controller_ref(owner))));
                 found.owned.push(candidate);
             }

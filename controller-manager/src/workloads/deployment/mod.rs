@@ -7,6 +7,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use super::pod_control::{claim_selected, namespace_terminating};
 use crate::context::{BY_CONTROLLER, Context, now, owner_index};
 use gantry_client::error::{self, ApiError};
 use gantry_client::events::reference;
@@ -85,25 +86,8 @@ impl Controller {
         let uid = deployment.metadata.uid.as_deref().unwrap_or("");
         let mut sets = self.sets.store().by_index(BY_CONTROLLER, uid);
         sets.extend(self.sets.store().by_index(BY_CONTROLLER, &format!("orphan:{}", key.namespace())));
-        let claim =
-            ownership::claim(deployment, deployment.spec.as_ref().map(|s| &s.selector), sets, |_| true);
-        if !claim.adopt.is_empty() {
-            let api: Api<Deployment> = Api::namespaced(self.executor.client().clone(), key.namespace());
-            let live = api.get(key.name()).await?;
-            if live.metadata.uid != deployment.metadata.uid || live.metadata.deletion_timestamp.is_some() {
-                let status =
-                    kube::core::Status::failure("deployment changed before it could adopt", "Conflict")
-                        .with_code(409);
-                return Err(kube::Error::Api(status.boxed()));
-            }
-        }
-        for effect in claim.adopt.iter().chain(&claim.release) {
-            match self.executor.apply(key, effect).await {
-                Err(error) if error.is_not_found() || error.code() == Some(422) => {}
-                other => drop(other?),
-            }
-        }
-        Ok(claim.owned)
+        let wanted = deployment.spec.as_ref().map(|s| &s.selector);
+        claim_selected(&self.executor, key, deployment, wanted, sets).await
     }
 
     async fn step(&self, key: &Key, deployment: &Deployment, step: Step) -> Result<(), kube::Error> {
@@ -155,7 +139,7 @@ impl Controller {
                 }
                 return Err(error);
             }
-            Err(error) if super::replicaset::namespace_terminating(&error) => return Err(error),
+            Err(error) if namespace_terminating(&error) => return Err(error),
             Err(error) => {
                 let message =
                     format!("Failed to create new replica set {name:?}: {}", error::message(&error));

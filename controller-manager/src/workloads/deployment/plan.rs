@@ -2,12 +2,13 @@
 
 use super::rolling::{self, by_creation};
 use super::{annotations, status};
+use crate::workloads::hash;
+use crate::workloads::intstr::scaled;
 use gantry_client::EventType;
 use gantry_reconcile::{conditions, ownership, selector};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -79,20 +80,6 @@ impl Sizes {
     }
 }
 
-/// A number, or a percentage of `total`, rounded up or down.
-fn scaled(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(n)) => *n,
-        Some(IntOrString::String(text)) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|t| t.parse().ok()).unwrap_or(0);
-            let product = percent * i64::from(total);
-            i32::try_from(if up { (product + 99).div_euclid(100) } else { product.div_euclid(100) })
-                .unwrap_or(0)
-        }
-    }
-}
-
 pub(super) fn replicas(deployment: &Deployment) -> i32 {
     deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
 }
@@ -129,20 +116,10 @@ pub(super) fn same_template(deployment: &Deployment, set: &ReplicaSet) -> bool {
     set.spec.as_ref().and_then(|s| s.template.as_ref()).is_some_and(|t| without_hash(t) == wanted)
 }
 
-/// The template's name: FNV-1a over its JSON and the collision count, in letters that form no words.
+/// The name of the deployment's template.
 pub(super) fn hash(deployment: &Deployment) -> String {
-    let mut sum: u32 = 0x811c_9dc5;
-    let mut feed =
-        |bytes: &[u8]| bytes.iter().for_each(|b| sum = (sum ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-    if let Some(spec) = &deployment.spec {
-        // Typed API objects always serialize; their maps are ordered, so the text is stable.
-        feed(&serde_json::to_vec(&spec.template).unwrap_or_default());
-    }
-    if let Some(count) = deployment.status.as_ref().and_then(|s| s.collision_count) {
-        feed(&count.to_le_bytes());
-    }
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    sum.to_string().bytes().map(|b| char::from(LETTERS[usize::from(b) % LETTERS.len()])).collect()
+    let collisions = deployment.status.as_ref().and_then(|s| s.collision_count);
+    hash::of(deployment.spec.as_ref().map(|s| &s.template), collisions)
 }
 
 /// The deployment with its collision count raised by one, so that the next hash differs.

@@ -1,12 +1,13 @@
 //! How many pods, which ones to remove, and what the status says.
 
-use gantry_reconcile::{conditions, ownership, selector};
+use crate::workloads::availability;
+use gantry_reconcile::{conditions, selector};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::ObjectMeta;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,13 @@ fn wanted(set: &ReplicaSet) -> usize {
     usize::try_from(set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)).unwrap_or(0)
 }
 
-/// `pods` are the set's active ones; `related` those of all sets of the same owner.
-pub(super) fn scale(set: &ReplicaSet, pods: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> Scale {
+/// `pods` are the set's active ones; `related` those of all sets of the same owner, asked for when needed.
+pub(super) fn scale(
+    set: &ReplicaSet,
+    pods: &[Arc<Pod>],
+    related: impl FnOnce() -> Vec<Arc<Pod>>,
+    now: Timestamp,
+) -> Scale {
     let wanted = wanted(set);
     match pods.len().cmp(&wanted) {
         Ordering::Equal => Scale::Keep,
@@ -36,7 +42,7 @@ pub(super) fn scale(set: &ReplicaSet, pods: &[Arc<Pod>], related: &[Arc<Pod>], n
             let count = (pods.len() - wanted).min(BURST);
             let mut ranked = pods.to_vec();
             if count < pods.len() {
-                rank(&mut ranked, related, now);
+                rank(&mut ranked, &related(), now);
             }
             ranked.truncate(count);
             Scale::Delete(ranked)
@@ -53,22 +59,30 @@ fn rank(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
     pods.sort_by(|a, b| {
         let ready = |p: &Pod| conditions::is_ready(p);
         let neighbours = |p: &Pod| on_node.get(node(p)).copied().unwrap_or(0);
-        let created = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
-        let younger = |x: Option<Timestamp>, y: Option<Timestamp>| match (x, y) {
-            (Some(x), Some(y)) => by_age(x, y, now),
-            _ => Ordering::Equal,
-        };
+        let made = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        let both_ready = ready(a) && ready(b);
+        let since = |p: &Pod| if both_ready { conditions::ready_since(p) } else { None };
         (!node(a).is_empty())
             .cmp(&!node(b).is_empty())
             .then_with(|| phase_order(a).cmp(&phase_order(b)))
             .then_with(|| ready(a).cmp(&ready(b)))
             .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
-            .then_with(|| Reverse(neighbours(a)).cmp(&Reverse(neighbours(b))))
-            .then_with(|| younger(conditions::ready_since(a), conditions::ready_since(b)))
-            .then_with(|| Reverse(restarts(a)).cmp(&Reverse(restarts(b))))
-            .then_with(|| younger(created(a), created(b)))
-            .then_with(|| uid(a).cmp(uid(b)))
+            .then_with(|| neighbours(b).cmp(&neighbours(a)))
+            .then_with(|| younger(since(a), since(b), now, uid(a).cmp(uid(b))))
+            .then_with(|| restarts(b).cmp(&restarts(a)))
+            .then_with(|| younger(made(a), made(b), now, uid(a).cmp(uid(b))))
     });
+}
+
+/// The younger first; `otherwise` decides where both times are of the same order of magnitude but differ. An
+/// unknown time counts as the youngest.
+fn younger(a: Option<Timestamp>, b: Option<Timestamp>, now: Timestamp, otherwise: Ordering) -> Ordering {
+    match (a, b) {
+        (a, b) if a == b => Ordering::Equal,
+        (None, _) => Ordering::Less,
+        (_, None) => Ordering::Greater,
+        (Some(a), Some(b)) => by_age(a, b, now).then(otherwise),
+    }
 }
 
 fn node(pod: &Pod) -> &str {
@@ -95,17 +109,16 @@ fn deletion_cost(pod: &Pod) -> i32 {
 
 /// The most restarts among ordinary containers, then among sidecars.
 fn restarts(pod: &Pod) -> (i32, i32) {
-    let most = |list: Option<&Vec<_>>| {
-        list.into_iter()
-            .flatten()
-            .map(|s: &k8s_openapi::api::core::v1::ContainerStatus| s.restart_count)
-            .max()
-            .unwrap_or(0)
+    let (spec, status) = (pod.spec.as_ref(), pod.status.as_ref());
+    let inits = spec.and_then(|s| s.init_containers.as_ref());
+    let sidecar = |name: &str| {
+        inits.into_iter().flatten().any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"))
     };
-    let status = pod.status.as_ref();
+    let ordinary = status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten();
+    let sidecars = status.and_then(|s| s.init_container_statuses.as_ref()).into_iter().flatten();
     (
-        most(status.and_then(|s| s.container_statuses.as_ref())),
-        most(status.and_then(|s| s.init_container_statuses.as_ref())),
+        ordinary.map(|s| s.restart_count).max().unwrap_or(0),
+        sidecars.filter(|s| sidecar(&s.name)).map(|s| s.restart_count).max().unwrap_or(0),
     )
 }
 
@@ -120,7 +133,7 @@ fn by_age(a: Timestamp, b: Timestamp, now: Timestamp) -> Ordering {
 }
 
 /// The pod to create.
-pub(super) fn pod_of(set: &ReplicaSet) -> Pod {
+pub(super) fn pod_of(set: &ReplicaSet, owner: OwnerReference) -> Pod {
     let name = set.metadata.name.as_deref().unwrap_or("");
     let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
@@ -131,7 +144,7 @@ pub(super) fn pod_of(set: &ReplicaSet) -> Pod {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
-            owner_references: Some(vec![ownership::controller_ref(set)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec,
@@ -152,7 +165,7 @@ fn nonzero(n: usize) -> Option<i32> {
 pub(super) fn status(
     set: &ReplicaSet,
     pods: &[Arc<Pod>],
-    terminating: usize,
+    terminating: Option<usize>,
     failure: Option<&str>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
@@ -182,7 +195,7 @@ pub(super) fn status(
         available_replicas: nonzero(
             pods.iter().filter(|p| conditions::is_available(p, min_ready, now)).count(),
         ),
-        terminating_replicas: Some(count(terminating)),
+        terminating_replicas: terminating.map(count),
         observed_generation: set.metadata.generation,
         conditions: (!conditions.is_empty()).then_some(conditions),
     }
@@ -190,7 +203,17 @@ pub(super) fn status(
 
 /// Whether the status must be written.
 pub(super) fn status_differs(set: &ReplicaSet, new: &ReplicaSetStatus) -> bool {
-    set.status.as_ref() != Some(new)
+    // Where the counts stay the same but for what is sent as zero or not at all, nothing is to be written.
+    let zero = |n: Option<i32>| n.unwrap_or(0);
+    set.status.as_ref().is_none_or(|old| {
+        old.replicas != new.replicas
+            || zero(old.fully_labeled_replicas) != zero(new.fully_labeled_replicas)
+            || zero(old.ready_replicas) != zero(new.ready_replicas)
+            || zero(old.available_replicas) != zero(new.available_replicas)
+            || old.terminating_replicas != new.terminating_replicas
+            || old.observed_generation != new.observed_generation
+            || old.conditions.as_deref().unwrap_or_default() != new.conditions.as_deref().unwrap_or_default()
+    })
 }
 
 /// When the next ready pod becomes available, if one is waiting for that.
@@ -204,10 +227,5 @@ pub(super) fn next_look(
     if min_ready == 0 || status.ready_replicas == status.available_replicas {
         return None;
     }
-    pods.iter()
-        .filter(|p| !conditions::is_available(p, min_ready, now))
-        .filter_map(|p| conditions::ready_since(p))
-        .map(|t| (t.as_second() + i64::from(min_ready) - now.as_second()).max(1))
-        .min()
-        .map(|s| Duration::from_secs(s.unsigned_abs()))
+    availability::next_look(pods, min_ready, now)
 }

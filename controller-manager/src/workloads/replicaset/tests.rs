@@ -59,7 +59,7 @@ fn pod(line: &str) -> Arc<Pod> {
 }
 
 fn check(replicas: i32, text: &str, related: &str, expected: &[&str]) {
-    let found = match scale(&set(replicas), &pods(text), &pods(related), at(NOW)) {
+    let found = match scale(&set(replicas), &pods(text), || pods(related), at(NOW)) {
         Scale::Keep => Vec::new(),
         Scale::Create(n) => vec![format!("create {n}")],
         Scale::Delete(pods) => pods.iter().map(|p| p.metadata.name.clone().unwrap()).collect(),
@@ -106,19 +106,19 @@ fn the_status_counts_and_reports_failure() {
     let mut set = set(2);
     set.spec.as_mut().unwrap().min_ready_seconds = Some(30);
     let pods = pods("a x Running 90 ready=80\n b x Running 90 ready=10\n c x Pending 5");
-    let first = status(&set, &pods, 1, Some("quota"), at(NOW));
+    let first = status(&set, &pods, Some(1), Some("quota"), at(NOW));
     assert_eq!((first.replicas, first.ready_replicas, first.available_replicas), (3, Some(2), Some(1)));
     assert_eq!(first.terminating_replicas, Some(1));
     assert_eq!(first.conditions.as_ref().unwrap()[0].reason.as_deref(), Some("FailedDelete"));
     set.status = Some(first.clone());
-    assert!(!status_differs(&set, &status(&set, &pods, 1, Some("quota"), at(NOW + 5))));
-    let healed = status(&set, &pods, 1, None, at(NOW));
+    assert!(!status_differs(&set, &status(&set, &pods, Some(1), Some("quota"), at(NOW + 5))));
+    let healed = status(&set, &pods, Some(1), None, at(NOW));
     assert_eq!(healed.conditions, None);
 }
 
 #[test]
 fn pods_are_named_after_and_owned_by_the_set() {
-    let pod = pod_of(&set(1));
+    let pod = pod_of(&set(1), gantry_reconcile::ownership::controller_ref(&set(1)));
     assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-"));
     let owner = &pod.metadata.owner_references.unwrap()[0];
     assert_eq!(
