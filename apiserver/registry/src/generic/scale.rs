@@ -21,6 +21,15 @@ fn term(r: &LabelSelectorRequirement) -> String {
     }
 }
 
+/// What a workload selects by; a replication controller's selector is the plain map of labels itself.
+fn selector_of(object: &Document) -> Option<LabelSelector> {
+    const AT: [&str; 2] = ["spec", "selector"];
+    if object.kind() == "ReplicationController" {
+        return Some(LabelSelector { match_labels: object.get_at(&AT), match_expressions: None });
+    }
+    object.get_at(&AT)
+}
+
 /// A selector in the text form `Scale.status.selector` carries: terms in key order.
 fn selector_text(selector: &LabelSelector) -> String {
     let mut terms: Vec<(String, String)> = Vec::new();
@@ -34,7 +43,7 @@ fn selector_text(selector: &LabelSelector) -> String {
 
 /// The scale of a workload.
 pub fn scale_of(object: &Document) -> Scale {
-    let selector: Option<LabelSelector> = object.get_at(&["spec", "selector"]);
+    let selector = selector_of(object);
     let text = |field: &str| Some(object.meta_str(field).to_owned()).filter(|t| !t.is_empty());
     Scale {
         metadata: ObjectMeta {
@@ -110,13 +119,20 @@ mod tests {
 
     #[test]
     fn a_scale_tells_replicas_and_selector() {
-        let object = Document::from_json(
-            br#"{"metadata":{"name":"d"},"spec":{"replicas":3,"selector":{"matchLabels":{"b":"1"},"matchExpressions":[{"key":"a","operator":"In","values":["y","x"]}]}},"status":{"replicas":2}}"#,
-        )
-        .unwrap();
-        let scale = scale_of(&object);
-        assert_eq!(scale.spec.unwrap().replicas, Some(3));
-        let status = scale.status.unwrap();
-        assert_eq!((status.replicas, status.selector.as_deref()), (2, Some("a in (x,y),b=1")));
+        let check = |object: &str, selector: &str| {
+            let object = Document::from_json(object.as_bytes()).unwrap();
+            let scale = scale_of(&object);
+            assert_eq!(scale.spec.unwrap().replicas, Some(3));
+            let status = scale.status.unwrap();
+            assert_eq!((status.replicas, status.selector.as_deref()), (2, Some(selector)));
+        };
+        check(
+            r#"{"metadata":{"name":"d"},"spec":{"replicas":3,"selector":{"matchLabels":{"b":"1"},"matchExpressions":[{"key":"a","operator":"In","values":["y","x"]}]}},"status":{"replicas":2}}"#,
+            "a in (x,y),b=1",
+        );
+        check(
+            r#"{"kind":"ReplicationController","spec":{"replicas":3,"selector":{"b":"1","a":"2"}},"status":{"replicas":2}}"#,
+            "a=2,b=1",
+        );
     }
 }
