@@ -84,6 +84,18 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("daemonset-controller") {
         workloads::daemonset::start(context);
     }
+    if on("job-controller") {
+        workloads::job::start(context);
+    }
+    if on("cronjob-controller") {
+        workloads::cronjob::start(context);
+    }
+    if on("ttl-after-finished-controller") {
+        workloads::ttl_after_finished::start(context);
+    }
+    if on("horizontal-pod-autoscaler-controller") {
+        workloads::horizontal_pod_autoscaler::start(context);
+    }
     if on("endpointslice-controller") {
         network::endpointslice::start(context);
     }

@@ -83,21 +83,32 @@ pub fn trim_pod(pod: &mut Pod) {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     let Some(spec) = &mut pod.spec else { return };
-    // Of volumes only those that claim something are read.
+    // Stateful sets read which claims their pods mount, daemon sets where their pods are meant to go.
     let claims: Vec<_> =
         spec.volumes.take().into_iter().flatten().filter(|v| claims_something(v)).collect();
     spec.volumes = (!claims.is_empty()).then_some(claims);
-    spec.affinity = None;
+    let controller = gantry_reconcile::ownership::controller_of(&pod.metadata);
+    if spec.node_name.is_some() || controller.is_none_or(|o| o.kind != "DaemonSet") {
+        spec.affinity = None;
+    }
     spec.topology_spread_constraints = None;
     spec.image_pull_secrets = None;
     spec.security_context = None;
     spec.dns_config = None;
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         let ports = container.ports.take();
+        // The autoscaler's utilization is of what was requested.
+        let resources = container.resources.take().and_then(|r| r.requests).map(|requests| {
+            k8s_openapi::api::core::v1::ResourceRequirements {
+                requests: Some(requests),
+                ..Default::default()
+            }
+        });
         let kept = k8s_openapi::api::core::v1::Container {
             name: std::mem::take(&mut container.name),
             restart_policy: container.restart_policy.take(),
             ports,
+            resources,
             ..Default::default()
         };
         *container = kept;
@@ -105,10 +116,22 @@ pub fn trim_pod(pod: &mut Pod) {
     if let Some(status) = &mut pod.status {
         for list in [&mut status.container_statuses, &mut status.init_container_statuses] {
             for entry in list.iter_mut().flatten() {
+                // Jobs read how and when containers ended.
+                let terminated = entry.state.take().and_then(|s| s.terminated).map(|ended| {
+                    k8s_openapi::api::core::v1::ContainerStateTerminated {
+                        exit_code: ended.exit_code,
+                        finished_at: ended.finished_at,
+                        ..Default::default()
+                    }
+                });
                 *entry = k8s_openapi::api::core::v1::ContainerStatus {
                     name: std::mem::take(&mut entry.name),
                     ready: entry.ready,
                     restart_count: entry.restart_count,
+                    state: terminated.map(|terminated| k8s_openapi::api::core::v1::ContainerState {
+                        terminated: Some(terminated),
+                        ..Default::default()
+                    }),
                     ..Default::default()
                 };
             }

@@ -70,6 +70,14 @@ pub struct Args {
     #[arg(long, default_value_t = 2)]
     pub concurrent_daemonset_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub concurrent_job_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_cron_job_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_ttl_after_finished_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_horizontal_pod_autoscaler_syncs: usize,
+    #[arg(long, default_value_t = 5)]
     pub concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub concurrent_endpoint_syncs: usize,
@@ -105,6 +113,16 @@ pub struct Args {
     pub large_cluster_size_threshold: usize,
     #[arg(long, default_value_t = 12500)]
     pub terminated_pod_gc_threshold: i32,
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    #[arg(long, default_value = "5m0s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    #[arg(long, default_value = "5m0s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    #[arg(long, default_value_t = 0.1)]
+    pub horizontal_pod_autoscaler_tolerance: f64,
     #[arg(long)]
     pub cert_dir: Option<PathBuf>,
     #[arg(long)]
@@ -167,11 +185,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Every controller there is, by upstream's names.
 pub const CONTROLLERS: &[&str] = &[
     "clusterrole-aggregation-controller",
+    "cronjob-controller",
     "daemonset-controller",
     "deployment-controller",
     "endpointslice-controller",
     "ephemeral-volume-controller",
     "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
+    "job-controller",
     "namespace-controller",
     "node-ipam-controller",
     "node-lifecycle-controller",
@@ -185,16 +206,20 @@ pub const CONTROLLERS: &[&str] = &[
     "serviceaccount-controller",
     "statefulset-controller",
     "taint-eviction-controller",
+    "ttl-after-finished-controller",
 ];
 
 /// Upstream's older names, still accepted.
 const ALIASES: &[(&str, &str)] = &[
     ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
+    ("cronjob", "cronjob-controller"),
     ("daemonset", "daemonset-controller"),
     ("deployment", "deployment-controller"),
     ("endpointslice", "endpointslice-controller"),
     ("ephemeral-volume", "ephemeral-volume-controller"),
     ("garbagecollector", "garbage-collector-controller"),
+    ("horizontalpodautoscaling", "horizontal-pod-autoscaler-controller"),
+    ("job", "job-controller"),
     ("namespace", "namespace-controller"),
     ("nodeipam", "node-ipam-controller"),
     ("nodelifecycle", "node-lifecycle-controller"),
@@ -207,6 +232,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
     ("serviceaccount", "serviceaccount-controller"),
     ("statefulset", "statefulset-controller"),
+    ("ttl-after-finished", "ttl-after-finished-controller"),
 ];
 
 /// Controllers of upstream's that another daemon or a later release carries; naming them is no mistake.
