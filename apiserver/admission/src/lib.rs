@@ -33,7 +33,7 @@ pub use node_restriction::NodeRestriction;
 pub use node_taint::TaintNodesByCondition;
 pub use priority::Priority;
 pub use service_account::ServiceAccount;
-pub use storage::{DefaultStorageClass, StorageObjectInUseProtection};
+pub use storage::{DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection};
 pub use tolerations::DefaultTolerationSeconds;
 
 /// What plugins are built from.
@@ -57,6 +57,7 @@ pub const PLUGINS: &[(&str, bool)] = &[
     (DefaultTolerationSeconds::NAME, true),
     (DefaultStorageClass::NAME, true),
     (StorageObjectInUseProtection::NAME, true),
+    (PersistentVolumeClaimResize::NAME, true),
     (CertificateApproval::NAME, true),
     (CertificateSigning::NAME, true),
     (CertificateSubjectRestriction::NAME, true),
@@ -76,6 +77,7 @@ fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
         )),
         DefaultStorageClass::NAME => Box::new(DefaultStorageClass::new(reader)),
         StorageObjectInUseProtection::NAME => Box::new(StorageObjectInUseProtection),
+        PersistentVolumeClaimResize::NAME => Box::new(PersistentVolumeClaimResize::new(reader)),
         CertificateApproval::NAME => Box::new(CertificateApproval(deps.authorizer.clone())),
         CertificateSigning::NAME => Box::new(CertificateSigning(deps.authorizer.clone())),
         CertificateSubjectRestriction::NAME => Box::new(CertificateSubjectRestriction),

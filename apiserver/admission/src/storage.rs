@@ -1,15 +1,17 @@
-//! `DefaultStorageClass` and `StorageObjectInUseProtection`.
+//! `DefaultStorageClass`, `StorageObjectInUseProtection` and `PersistentVolumeClaimResize`.
 
-use crate::{is, resources};
+use crate::{forbidden, is, resources};
 use async_trait::async_trait;
 use gantry_registry::admission::{Operation, Plugin, Request};
+use gantry_types::quantity::Quantity;
 use gantry_types::reader::ObjectReader;
 use gantry_types::scheme::Kind;
-use gantry_types::{GroupResource, StatusResult};
+use gantry_types::{Document, GroupResource, StatusResult};
 use k8s_openapi::api::storage::v1::StorageClass;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const STORAGE_CLASSES: GroupResource = GroupResource::new("storage.k8s.io", "storageclasses");
 const ATTRIBUTES_CLASSES: GroupResource = GroupResource::new("storage.k8s.io", "volumeattributesclasses");
 
@@ -63,8 +65,7 @@ impl Plugin for DefaultStorageClass {
     async fn mutate(&self, request: &mut Request<'_>) -> StatusResult<()> {
         let Some(claim) = request.object.as_deref_mut() else { return Ok(()) };
         // The beta annotation is an answer too; the empty name is one as well.
-        let chosen = claim.annotation("volume.beta.kubernetes.io/storage-class").is_some()
-            || claim.has(&["spec", "storageClassName"]);
+        let chosen = claim.annotation(CLASS_ANNOTATION).is_some() || claim.has(&["spec", "storageClassName"]);
         if !chosen && let Some(class) = self.default_class() {
             claim.set_at(&["spec", "storageClassName"], class);
         }
@@ -111,5 +112,67 @@ impl Plugin for StorageObjectInUseProtection {
             object.set_at(&["metadata", "finalizers"], finalizers);
         }
         Ok(())
+    }
+}
+
+/// Lets claims grow where they are bound and their class says that its volumes can.
+pub struct PersistentVolumeClaimResize {
+    reader: Arc<dyn ObjectReader>,
+}
+
+impl PersistentVolumeClaimResize {
+    pub const NAME: &str = "PersistentVolumeClaimResize";
+
+    pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
+        Self { reader }
+    }
+
+    fn may_expand(&self, new: &Document, old: &Document) -> bool {
+        let name = class(new);
+        if name.is_empty() || name != class(old) {
+            return false;
+        }
+        let found = self.reader.get(&STORAGE_CLASSES, "", name);
+        let found = found.and_then(|o| o.typed::<StorageClass>().ok());
+        found.and_then(|class| class.allow_volume_expansion).unwrap_or(false)
+    }
+}
+
+fn class(claim: &Document) -> &str {
+    let field = || claim.str_at(&["spec", "storageClassName"]);
+    claim.annotation(CLASS_ANNOTATION).or_else(field).unwrap_or_default()
+}
+
+fn size(claim: &Document) -> Quantity {
+    let amount = claim.str_at(&["spec", "resources", "requests", "storage"]);
+    amount.and_then(|q| q.parse().ok()).unwrap_or_default()
+}
+
+#[async_trait]
+impl Plugin for PersistentVolumeClaimResize {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn handles(&self, kind: &Kind, subresource: &str, operation: Operation) -> bool {
+        operation == Operation::Update
+            && subresource.is_empty()
+            && is(kind, &resources::PERSISTENT_VOLUME_CLAIMS)
+    }
+
+    async fn validate(&self, request: &Request<'_>) -> StatusResult<()> {
+        let (Some(new), Some(old)) = (request.object.as_deref(), request.old) else { return Ok(()) };
+        if size(new) <= size(old) {
+            return Ok(());
+        }
+        if old.str_at(&["status", "phase"]) != Some("Bound") {
+            return Err(forbidden(request, "Only bound persistent volume claims can be expanded"));
+        }
+        if self.may_expand(new, old) {
+            return Ok(());
+        }
+        let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc \
+                   must support resize";
+        Err(forbidden(request, why))
     }
 }

@@ -290,3 +290,57 @@ fn nodes_write_what_is_theirs() {
     let why = r#"serviceaccounts "default" is forbidden: node requested token not bound to a pod"#;
     refused(&c, "CREATE serviceaccounts/token a/default n1", Some(r#"{"spec":{}}"#), None, 403, why);
 }
+
+#[test]
+fn claims_get_a_class_and_a_finalizer() {
+    let class = |name: &str, made: &str, rest: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"{name}","creationTimestamp":"{made}","annotations":{{"storageclass.kubernetes.io/is-default-class":"true"}}}},"provisioner":"p"{rest}}}"#
+        );
+        (format!("storageclasses//{name}"), json)
+    };
+    let all = [class("old", "2026-01-01T00:00:00Z", ""), class("new", "2026-02-01T00:00:00Z", "")];
+    let all: Vec<(&str, &str)> = all.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let with = |objects: &[(&str, &str)], spec: &str, annotations: &str| {
+        let chain = chain(&[&[NS], objects].concat());
+        let claim = format!(
+            r#"{{"metadata":{{"name":"c","namespace":"a","annotations":{{{annotations}}}}},"spec":{{{spec}}}}}"#
+        );
+        let made = run(&chain, "CREATE persistentvolumeclaims a/c", Some(&claim), None).unwrap();
+        assert_eq!(made.finalizers(), ["kubernetes.io/pvc-protection"]);
+        made.str_at(&["spec", "storageClassName"]).map(str::to_owned)
+    };
+    assert_eq!(with(&all, "", "").as_deref(), Some("new"));
+    assert_eq!(with(&[], "", ""), None);
+    assert_eq!(with(&all, r#""storageClassName":"""#, "").as_deref(), Some(""));
+    assert_eq!(with(&all, "", r#""volume.beta.kubernetes.io/storage-class":"x""#), None);
+    let volume = run(&chain(&[]), "CREATE persistentvolumes v", Some(r#"{"metadata":{"name":"v"}}"#), None);
+    assert_eq!(volume.unwrap().finalizers(), ["kubernetes.io/pv-protection"]);
+}
+
+#[test]
+fn claims_grow_where_their_class_lets_them() {
+    let grows =
+        ("storageclasses//g", r#"{"metadata":{"name":"g"},"provisioner":"p","allowVolumeExpansion":true}"#);
+    let stays = ("storageclasses//s", r#"{"metadata":{"name":"s"},"provisioner":"p"}"#);
+    let chain = chain(&[NS, grows, stays]);
+    let claim = |class: &str, size: &str, phase: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"c","namespace":"a"}},"spec":{{"storageClassName":"{class}","resources":{{"requests":{{"storage":"{size}"}}}}}},"status":{{"phase":"{phase}"}}}}"#
+        )
+    };
+    let what = "UPDATE persistentvolumeclaims a/c";
+    let try_it = |class: &str, from: &str, to: &str, phase: &str| {
+        run(&chain, what, Some(&claim(class, to, phase)), Some(&claim(class, from, phase))).map(drop)
+    };
+    assert!(try_it("g", "1Gi", "2Gi", "Bound").is_ok());
+    assert!(try_it("s", "1Gi", "1024Mi", "Bound").is_ok());
+    assert!(try_it("s", "2Gi", "1Gi", "Bound").is_ok());
+    let no = r#"persistentvolumeclaims "c" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"#;
+    for class in ["s", "", "gone"] {
+        assert_eq!(try_it(class, "1Gi", "2Gi", "Bound").unwrap_err().message(), no, "{class}");
+    }
+    let no =
+        r#"persistentvolumeclaims "c" is forbidden: Only bound persistent volume claims can be expanded"#;
+    assert_eq!(try_it("g", "1Gi", "2Gi", "Pending").unwrap_err().message(), no);
+}
