@@ -15,6 +15,7 @@ mod pod_row;
 pub mod pod_warnings;
 pub mod qos;
 pub mod resource_quota;
+pub mod replication_controller;
 pub mod secret;
 pub mod service;
 pub mod service_account;
@@ -32,6 +33,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "Node" => erase(node::Nodes),
         "Pod" => erase(pod::Pods),
         "ConfigMap" => erase(config_map::ConfigMaps),
+        "ReplicationController" => erase(replication_controller::ReplicationControllers),
         "Secret" => erase(secret::Secrets),
         "LimitRange" => erase(limit_range::LimitRanges),
         "ResourceQuota" => erase(resource_quota::ResourceQuotas),
