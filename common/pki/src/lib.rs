@@ -1,6 +1,6 @@
 //! Certificate authorities, signing, rotation and kubeconfigs.
 //!
-//! Owns: making and loading authorities and signing with them ([`ca`]), reading private and public keys in
+//! Owns: making and loading authorities and signing with them ([`ca`], others' requests in [`csr`]), reading private and public keys in
 //! every PEM form kubeadm and openssl write ([`keys`]), the files of a control plane laid out as kubeadm's
 //! `/etc/kubernetes` ([`layout`]), keeping that directory whole and unexpired ([`ensure`]), kubeconfigs with
 //! embedded credentials ([`kubeconfig`]), and checking chains ([`verify`]).
@@ -9,6 +9,7 @@
 //! of any API object, and readable private keys (they are written 0600, atomically).
 
 pub mod ca;
+pub mod csr;
 pub mod ensure;
 mod error;
 mod files;
