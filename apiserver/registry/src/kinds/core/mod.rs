@@ -12,6 +12,7 @@ pub mod persistent_volume_claim;
 pub mod pod;
 pub mod pod_defaults;
 mod pod_row;
+pub mod pod_template;
 pub mod pod_warnings;
 pub mod qos;
 pub mod resource_quota;
@@ -33,6 +34,7 @@ pub(super) fn strategy(kind: &str) -> Option<Arc<dyn AnyStrategy>> {
         "Node" => erase(node::Nodes),
         "Pod" => erase(pod::Pods),
         "ConfigMap" => erase(config_map::ConfigMaps),
+        "PodTemplate" => erase(pod_template::PodTemplates),
         "ReplicationController" => erase(replication_controller::ReplicationControllers),
         "Secret" => erase(secret::Secrets),
         "LimitRange" => erase(limit_range::LimitRanges),

@@ -305,4 +305,18 @@ pub(super) const KINDS: &[Kind] = &[
             wide("Selector", "string"),
         ],
     },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "PodTemplate",
+        plural: "podtemplates",
+        singular: "podtemplate",
+        short_names: &[],
+        categories: &[],
+        scope: Scope::Namespaced,
+        storage: Storage::Prefix("podtemplates"),
+        verbs: ALL,
+        subresources: &[],
+        columns: &[NAME, col("Containers", "string"), col("Images", "string"), col("Pod Labels", "string")],
+    },
 ];
