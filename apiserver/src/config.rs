@@ -14,6 +14,8 @@ pub enum Error {
     Wrong { flag: &'static str, why: String },
     #[error("--{flag}: cannot read {path:?}: {source}")]
     Read { flag: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Admission(#[from] gantry_admission::UnknownPlugin),
 }
 
 /// A certificate with its key, PEM.
@@ -232,6 +234,12 @@ fn request_header(flags: &Flags) -> Result<Option<RequestHeader>, Error> {
     }))
 }
 
+/// The plugins to enable, all plugins named in flags being known.
+fn admission(flags: &Flags) -> Result<Vec<String>, Error> {
+    gantry_admission::check_names(&flags.enable_admission_plugins, &flags.disable_admission_plugins)?;
+    Ok(flags.enable_admission_plugins.clone())
+}
+
 impl Config {
     /// # Errors
     /// Where a required flag is absent, a value makes no sense, or a file cannot be read.
@@ -272,7 +280,7 @@ impl Config {
             service_accounts: service_accounts(flags)?,
             node_authorizer: mode("Node"),
             rbac: mode("RBAC"),
-            enable_admission: flags.enable_admission_plugins.clone(),
+            enable_admission: admission(flags)?,
             disable_admission: flags.disable_admission_plugins.clone(),
             allow_privileged: flags.allow_privileged,
             not_ready_toleration_seconds: flags.default_not_ready_toleration_seconds,

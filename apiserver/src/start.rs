@@ -11,7 +11,7 @@ use crate::published::Published;
 use crate::tls::Tls;
 use crate::{addresses, bootstrap, http::serve};
 use anyhow::Context;
-use gantry_admission::{Deps, default_chain};
+use gantry_admission::{Deps, QuotaStore, RegistryQuotas, absent, default_chain};
 use gantry_auth::authenticate::{Authenticator, FrontProxy};
 use gantry_auth::authorize::Union;
 use gantry_auth::node::NodeAuthorizer;
@@ -145,7 +145,13 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         authorizer: authorizer.clone(),
         not_ready_toleration_seconds: config.not_ready_toleration_seconds,
         unreachable_toleration_seconds: config.unreachable_toleration_seconds,
+        quotas: registry.get("", "v1", "resourcequotas").map(|quotas| {
+            Arc::new(RegistryQuotas(Arc::downgrade(quotas))) as Arc<dyn QuotaStore>
+        }),
     };
+    for name in absent(&config.enable_admission) {
+        tracing::warn!(name, "this admission plugin is not built in");
+    }
     // The registry is new: its chain has not been set.
     let chain = default_chain(&deps, &config.enable_admission, &config.disable_admission);
     let escalation = Escalation { reader: reader.clone(), authorizer: authorizer.clone() };

@@ -8,9 +8,13 @@
 
 mod certificates;
 mod lifecycle;
+mod limit_ranger;
 mod node_restriction;
 mod node_taint;
+mod names;
 mod priority;
+mod quota;
+mod runtime_class;
 mod service_account;
 mod storage;
 mod tolerations;
@@ -29,9 +33,13 @@ use std::sync::Arc;
 
 pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
 pub use lifecycle::NamespaceLifecycle;
+pub use limit_ranger::LimitRanger;
+pub use names::{UnknownPlugin, absent, check_names};
 pub use node_restriction::NodeRestriction;
 pub use node_taint::TaintNodesByCondition;
 pub use priority::Priority;
+pub use quota::{QuotaStore, RegistryQuotas, ResourceQuota};
+pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use storage::{DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection};
 pub use tolerations::DefaultTolerationSeconds;
@@ -45,11 +53,14 @@ pub struct Deps {
     pub not_ready_toleration_seconds: i64,
     /// `--default-unreachable-toleration-seconds`, 300 by default.
     pub unreachable_toleration_seconds: i64,
+    /// Where quotas keep what is used; without it none are enforced.
+    pub quotas: Option<Arc<dyn QuotaStore>>,
 }
 
 /// Every plugin built in, in upstream's order, with whether it is on by default.
 pub const PLUGINS: &[(&str, bool)] = &[
     (NamespaceLifecycle::NAME, true),
+    (LimitRanger::NAME, true),
     (ServiceAccount::NAME, true),
     (NodeRestriction::NAME, false),
     (TaintNodesByCondition::NAME, true),
@@ -58,15 +69,18 @@ pub const PLUGINS: &[(&str, bool)] = &[
     (DefaultStorageClass::NAME, true),
     (StorageObjectInUseProtection::NAME, true),
     (PersistentVolumeClaimResize::NAME, true),
+    (RuntimeClass::NAME, true),
     (CertificateApproval::NAME, true),
     (CertificateSigning::NAME, true),
     (CertificateSubjectRestriction::NAME, true),
+    (ResourceQuota::NAME, true),
 ];
 
 fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
     let reader = deps.reader.clone();
     Some(match name {
         NamespaceLifecycle::NAME => Box::new(NamespaceLifecycle::new(reader)),
+        LimitRanger::NAME => Box::new(LimitRanger::new(reader)),
         ServiceAccount::NAME => Box::new(ServiceAccount::new(reader)),
         NodeRestriction::NAME => Box::new(NodeRestriction::new(reader, deps.authorizer.clone())),
         TaintNodesByCondition::NAME => Box::new(TaintNodesByCondition),
@@ -78,9 +92,11 @@ fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
         DefaultStorageClass::NAME => Box::new(DefaultStorageClass::new(reader)),
         StorageObjectInUseProtection::NAME => Box::new(StorageObjectInUseProtection),
         PersistentVolumeClaimResize::NAME => Box::new(PersistentVolumeClaimResize::new(reader)),
+        RuntimeClass::NAME => Box::new(RuntimeClass::new(reader)),
         CertificateApproval::NAME => Box::new(CertificateApproval(deps.authorizer.clone())),
         CertificateSigning::NAME => Box::new(CertificateSigning(deps.authorizer.clone())),
         CertificateSubjectRestriction::NAME => Box::new(CertificateSubjectRestriction),
+        ResourceQuota::NAME => Box::new(ResourceQuota::new(reader, deps.quotas.clone()?)),
         _ => return None,
     })
 }

@@ -1,3 +1,5 @@
+mod limits;
+
 use crate::*;
 use futures::stream::{BoxStream, StreamExt};
 use gantry_registry::admission::Operation;
@@ -51,6 +53,7 @@ fn chain(objects: &[(&str, &str)]) -> Chain {
         authorizer: Arc::new(Nobody),
         not_ready_toleration_seconds: 300,
         unreachable_toleration_seconds: 300,
+        quotas: None,
     };
     default_chain(&deps, &["NodeRestriction".to_owned()], &[])
 }
