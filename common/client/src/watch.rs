@@ -39,7 +39,7 @@ const PAGE: u32 = 500;
 const MIN_BACKOFF: Duration = Duration::from_millis(800);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A server that cannot be reached is not burdened by tries, and its return is to be noticed soon.
-const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(5);
+const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(3);
 
 /// Delivers to `sink` until `stop`. Errors are logged and retried with growing, jittered pauses; an expired
 /// revision (410) leads to a new full state.

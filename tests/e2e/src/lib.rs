@@ -3,6 +3,7 @@
 //! Owns nothing: `tests/e2e/run` brings the cluster up and takes it down. Refuses: sleeping for a fixed time
 //! where a condition can be waited for.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -25,7 +26,36 @@ impl Cluster {
         let dir =
             PathBuf::from(std::env::var_os("GANTRY_E2E_DIR").expect("start these tests with tests/e2e/run"));
         let repo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-        Self { kubeconfig: dir.join("admin.kubeconfig"), kctl: repo.join("target/release/kctl"), dir, repo }
+        let build = std::env::var("GANTRY_BUILD").unwrap_or_else(|_| "release".into());
+        let kctl = repo.join("target").join(build).join("kctl");
+        Self { kubeconfig: dir.join("admin.kubeconfig"), kctl, dir, repo }
+    }
+
+    /// A client of the cluster's administrator, with connections of its own.
+    ///
+    /// # Panics
+    /// Where the kubeconfig is broken.
+    pub async fn client(&self) -> kube::Client {
+        use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+        let file = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+        let config =
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
+        kube::Client::try_from(config).expect("a client")
+    }
+
+    /// The process of a daemon, when the cluster has such a daemon and it runs.
+    pub fn pid(&self, daemon: &str) -> Option<i32> {
+        let file = self.dir.join("pids").join(format!("{daemon}.pid"));
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    }
+
+    /// The ids of the first node's container tasks (containers and sandboxes).
+    pub fn tasks(&self) -> BTreeSet<String> {
+        let socket = "/run/gantry/node-1/containerd.sock";
+        let out = Command::new("ctr").args(["-a", socket, "-n", "k8s.io", "task", "ls", "-q"]).output();
+        let out = out.expect("ctr runs");
+        assert!(out.status.success(), "ctr: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).split_whitespace().map(str::to_owned).collect()
     }
 
     /// Stock kubectls on this machine, oldest first; may be none.
