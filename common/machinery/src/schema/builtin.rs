@@ -120,7 +120,11 @@ impl Loader {
         }
         Some(match ty {
             "any" => Shape::Any,
-            "object" => Shape::AnyObject,
+            "object" => {
+                // Raw extensions are owned whole.
+                extra.atomic = true;
+                Shape::AnyObject
+            }
             "bool" => Shape::Bool,
             "int32" => Shape::Int(Int::I32),
             "int64" => Shape::Int(Int::I64),
@@ -239,6 +243,8 @@ mod tests {
         assert!(spec.field("nodeSelector").unwrap().atomic());
         let deployment = builtin().kind("apps", "v1", "Deployment").unwrap();
         assert!(deployment.field("spec").unwrap().field("selector").unwrap().atomic());
+        let revision = builtin().kind("apps", "v1", "ControllerRevision").unwrap();
+        assert!(revision.field("data").unwrap().atomic());
         let strategy = deployment.field("spec").unwrap().field("strategy").unwrap();
         assert!(strategy.patch_strategy().retain_keys);
         assert!(spec.field("volumes").unwrap().items().unwrap().field("emptyDir").is_some());
