@@ -2,7 +2,7 @@
 
 use super::duplicates::duplicates;
 use super::update::{Updated, Wanted};
-use super::{Endpoint, Request, fields};
+use super::{Endpoint, Request, fields, scale};
 use gantry_machinery::schema::{Schema, builtin};
 use gantry_machinery::validate::{Body, FieldValidation, Media, decode_body, yaml_to_json};
 use gantry_machinery::{managed, patch};
@@ -322,8 +322,12 @@ impl Endpoint {
         let schema = schema_of(&gvk)?;
         let validation = rq.options.field_validation;
         if kind == PatchKind::Apply {
-            let scale = decode_body(builtin(), body, Media::Yaml, &gvk, validation)?.document;
-            return self.rescale(rq, &|_| Ok(scale.clone())).await;
+            let decoded = decode_body(builtin(), body, Media::Yaml, &gvk, validation)?;
+            rq.warnings.extend(decoded.warnings);
+            scale::check(&decoded.document, rq.name)?;
+            let (stated, _) = read_applied(body, &gvk)?;
+            check_name(rq.name, stated.name())?;
+            return self.apply(rq, &scale::applied(self.kind, &stated).to_json()).await;
         }
         let parsed = Parsed::read(kind, body, validation)?;
         let twice = stated_twice(kind, body, validation);

@@ -8,6 +8,7 @@ use gantry_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta,
 };
 use gantry_types::object::Object;
+use gantry_types::scheme::Kind;
 use gantry_types::{Document, Status, StatusResult};
 
 fn term(r: &LabelSelectorRequirement) -> String {
@@ -75,7 +76,8 @@ pub fn scale_object(object: &Object) -> StatusResult<Object> {
     stored::unstored(&scale, PREFIX, (revision.0 > 0).then_some(revision))
 }
 
-fn check(scale: &Document, name: &str) -> StatusResult<()> {
+/// Refuses fewer than no replicas.
+pub(super) fn check(scale: &Document, name: &str) -> StatusResult<()> {
     let replicas: i64 = scale.get_at(&["spec", "replicas"]).unwrap_or_default();
     if replicas >= 0 {
         return Ok(());
@@ -84,6 +86,22 @@ fn check(scale: &Document, name: &str) -> StatusResult<()> {
     let error = Error::invalid(&path, &replicas, "must be greater than or equal to 0");
     let gk = gantry_types::GroupKind { group: "autoscaling".into(), kind: "Scale".into() };
     Err(Status::invalid(&gk, name, vec![error]))
+}
+
+/// The claim an applied scale makes: nothing but the workload's replicas.
+pub(super) fn applied(kind: &Kind, scale: &Document) -> Document {
+    let mut out = Document::default();
+    out.set_type(&kind.api_version(), kind.kind);
+    for field in ["name", "namespace", "resourceVersion", "uid"] {
+        let value = scale.meta_str(field);
+        if !value.is_empty() {
+            out.set_meta_str(field, value);
+        }
+    }
+    if let Some(replicas) = scale.get_at::<i64>(&["spec", "replicas"]) {
+        out.set_at(&["spec", "replicas"], replicas);
+    }
+    out
 }
 
 impl Endpoint {
@@ -133,6 +151,22 @@ mod tests {
         check(
             r#"{"kind":"ReplicationController","spec":{"replicas":3,"selector":{"b":"1","a":"2"}},"status":{"replicas":2}}"#,
             "a=2,b=1",
+        );
+    }
+    #[test]
+    fn an_applied_scale_claims_replicas_alone() {
+        let kind = gantry_types::scheme::find("apps", "v1", "statefulsets").unwrap();
+        let check = |scale: &str, want: &str| {
+            let scale = Document::from_json(scale.as_bytes()).unwrap();
+            assert_eq!(applied(kind, &scale), Document::from_json(want.as_bytes()).unwrap());
+        };
+        check(
+            r#"{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"s","labels":{"a":"b"}},"spec":{"replicas":4}}"#,
+            r#"{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"name":"s"},"spec":{"replicas":4}}"#,
+        );
+        check(
+            r#"{"kind":"Scale","metadata":{"name":"s"},"spec":{}}"#,
+            r#"{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"name":"s"}}"#,
         );
     }
 }
