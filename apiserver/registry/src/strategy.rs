@@ -143,6 +143,11 @@ pub trait Strategy: Send + Sync + 'static {
         &[]
     }
 
+    /// Where in an object the fields are, for kinds whose names for them say it wrong.
+    fn field_members(&self) -> &'static [&'static str] {
+        self.field_names()
+    }
+
     /// Fields that plain updates and applies through `subresource` never come to own, as dotted paths
     /// (`["status"]` on the main resource, `["spec"]` on `status`).
     fn reset_fields(&self, _subresource: &str) -> &'static [&'static str] {
@@ -296,11 +301,11 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
 
     fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)> {
-        let names = self.0.field_names();
-        if names.is_empty() {
+        let members = self.0.field_members();
+        if members.is_empty() {
             return Vec::new();
         }
-        let kind = match excerpt(body, names) {
+        let kind = match excerpt(body, members) {
             Some(text) => serde_json::from_str(&text),
             None => serde_json::from_slice(body),
         };

@@ -167,6 +167,16 @@ fn every_stored_kind_has_a_strategy() {
     }
 }
 
+#[test]
+fn selectable_fields_are_read_from_bodies() {
+    let check = |kind: &str, body: &str, want: &[(&'static str, &str)]| {
+        let fields = strategy_for(row(kind)).expect("a strategy").fields(body.as_bytes());
+        assert_eq!(fields.iter().map(|(k, v)| (*k, v.as_str())).collect::<Vec<_>>(), want, "{kind}");
+    };
+    check("Job", r#"{"status":{"failed":1,"succeeded":2}}"#, &[("status.successful", "2")]);
+    check("ReplicationController", r#"{"status":{"replicas":3}}"#, &[("status.replicas", "3")]);
+}
+
 #[derive(Deserialize)]
 struct Shape {
     kind: String,

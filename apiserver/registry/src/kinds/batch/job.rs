@@ -355,6 +355,10 @@ impl Strategy for Jobs {
         &["status.successful"]
     }
 
+    fn field_members(&self) -> &'static [&'static str] {
+        &["status.succeeded"]
+    }
+
     fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
         if subresource == "status" { &["spec"] } else { &["status"] }
     }
