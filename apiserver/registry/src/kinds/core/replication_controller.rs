@@ -127,6 +127,8 @@ impl Strategy for ReplicationControllers {
         rc.status.get_or_insert_default();
         let s = rc.spec.get_or_insert_default();
         s.replicas.get_or_insert(1);
+        // The schema declares a default that Go does not write.
+        s.min_ready_seconds = s.min_ready_seconds.filter(|n| *n != 0);
         let Some(template) = &mut s.template else { return };
         let empty = |l: &Option<BTreeMap<String, String>>| l.as_ref().is_none_or(BTreeMap::is_empty);
         if let Some(labels) = labels_of(template).cloned() {
