@@ -99,6 +99,18 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("endpointslice-controller") {
         network::endpointslice::start(context);
     }
+    if on("endpoints-controller") {
+        network::endpoints::start(context);
+    }
+    if on("endpointslice-mirroring-controller") {
+        network::endpointslice_mirroring::start(context);
+    }
+    if on("service-cidr-controller") {
+        network::service_cidr::start(context);
+    }
+    if on("ttl-controller") {
+        network::ttl::start(context);
+    }
     if on("node-ipam-controller") && context.config.args.allocate_node_cidrs {
         network::nodeipam::start(context);
     }
@@ -137,6 +149,21 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     }
     if on("clusterrole-aggregation-controller") {
         identity::clusterrole_aggregation::start(context);
+    }
+    if on("certificatesigningrequest-signing-controller") {
+        identity::csr_signing::start(context)?;
+    }
+    if on("certificatesigningrequest-approving-controller") {
+        identity::csr_approving::start(context);
+    }
+    if on("certificatesigningrequest-cleaner-controller") {
+        identity::csr_cleaner::start(context);
+    }
+    if on("bootstrap-signer-controller") {
+        identity::bootstrap_signer::start(context);
+    }
+    if on("token-cleaner-controller") {
+        identity::token_cleaner::start(context);
     }
     context.informers.start(&context.stop);
     Ok(())

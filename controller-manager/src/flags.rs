@@ -82,6 +82,10 @@ pub struct Args {
     #[arg(long, default_value_t = 5)]
     pub concurrent_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub mirroring_concurrent_service_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 1000)]
+    pub mirroring_max_endpoints_per_subset: usize,
+    #[arg(long, default_value_t = 5)]
     pub concurrent_ephemeralvolume_syncs: usize,
     #[arg(long, default_value_t = 20)]
     pub concurrent_gc_syncs: usize,
@@ -131,6 +135,25 @@ pub struct Args {
     pub cluster_signing_cert_file: Option<PathBuf>,
     #[arg(long)]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// The longest a signed certificate may last; requests may ask for less.
+    #[arg(long, default_value = "8760h0m0s", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
+    #[arg(long)]
+    pub cluster_signing_kubelet_serving_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_kubelet_serving_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_kubelet_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_kubelet_client_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_kube_apiserver_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_kube_apiserver_client_key_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_legacy_unknown_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
     #[arg(long)]
     pub cloud_provider: Option<String>,
     #[arg(long)]
@@ -184,11 +207,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// Every controller there is, by upstream's names.
 pub const CONTROLLERS: &[&str] = &[
+    "bootstrap-signer-controller",
+    "certificatesigningrequest-approving-controller",
+    "certificatesigningrequest-cleaner-controller",
+    "certificatesigningrequest-signing-controller",
     "clusterrole-aggregation-controller",
     "cronjob-controller",
     "daemonset-controller",
     "deployment-controller",
+    "endpoints-controller",
     "endpointslice-controller",
+    "endpointslice-mirroring-controller",
     "ephemeral-volume-controller",
     "garbage-collector-controller",
     "horizontal-pod-autoscaler-controller",
@@ -203,19 +232,28 @@ pub const CONTROLLERS: &[&str] = &[
     "replicaset-controller",
     "replicationcontroller-controller",
     "root-ca-certificate-publisher-controller",
+    "service-cidr-controller",
     "serviceaccount-controller",
     "statefulset-controller",
     "taint-eviction-controller",
+    "token-cleaner-controller",
     "ttl-after-finished-controller",
+    "ttl-controller",
 ];
 
 /// Upstream's older names, still accepted.
 const ALIASES: &[(&str, &str)] = &[
+    ("bootstrapsigner", "bootstrap-signer-controller"),
     ("clusterrole-aggregation", "clusterrole-aggregation-controller"),
     ("cronjob", "cronjob-controller"),
+    ("csrapproving", "certificatesigningrequest-approving-controller"),
+    ("csrcleaner", "certificatesigningrequest-cleaner-controller"),
+    ("csrsigning", "certificatesigningrequest-signing-controller"),
     ("daemonset", "daemonset-controller"),
     ("deployment", "deployment-controller"),
+    ("endpoint", "endpoints-controller"),
     ("endpointslice", "endpointslice-controller"),
+    ("endpointslicemirroring", "endpointslice-mirroring-controller"),
     ("ephemeral-volume", "ephemeral-volume-controller"),
     ("garbagecollector", "garbage-collector-controller"),
     ("horizontalpodautoscaling", "horizontal-pod-autoscaler-controller"),
@@ -232,12 +270,13 @@ const ALIASES: &[(&str, &str)] = &[
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
     ("serviceaccount", "serviceaccount-controller"),
     ("statefulset", "statefulset-controller"),
+    ("tokencleaner", "token-cleaner-controller"),
+    ("ttl", "ttl-controller"),
     ("ttl-after-finished", "ttl-after-finished-controller"),
 ];
 
-/// Controllers of upstream's that another daemon or a later release carries; naming them is no mistake.
-const ELSEWHERE: &[&str] =
-    &["bootstrap-signer-controller", "token-cleaner-controller", "bootstrapsigner", "tokencleaner"];
+/// Those that `*` does not turn on: they are named, as kubeadm does.
+const OFF_BY_DEFAULT: &[&str] = &["bootstrap-signer-controller", "token-cleaner-controller"];
 
 /// The resolved configuration.
 #[derive(Clone, Debug)]
@@ -254,7 +293,8 @@ impl Config {
         let listed = |prefix: &str| {
             self.args.controllers.iter().any(|c| c.strip_prefix(prefix).is_some_and(|c| canonical(c) == name))
         };
-        !listed("-") && (listed("") || self.args.controllers.iter().any(|c| c == "*"))
+        let all = self.args.controllers.iter().any(|c| c == "*") && !OFF_BY_DEFAULT.contains(&name);
+        !listed("-") && (listed("") || all)
     }
 
     /// The prefix length of node ranges, by family.
@@ -275,7 +315,7 @@ fn canonical(name: &str) -> &str {
 pub fn resolve(args: Args) -> anyhow::Result<Config> {
     for controller in &args.controllers {
         let name = canonical(controller.strip_prefix('-').unwrap_or(controller));
-        if name != "*" && !CONTROLLERS.contains(&name) && !ELSEWHERE.contains(&name) {
+        if name != "*" && !CONTROLLERS.contains(&name) {
             anyhow::bail!("{controller:?} is not in the list of known controllers");
         }
     }
@@ -319,6 +359,8 @@ mod tests {
         check("*,-nodeipam", "node-ipam-controller", false);
         check("deployment", "deployment-controller", true);
         check("deployment", "replicaset-controller", false);
+        check("*", "bootstrap-signer-controller", false);
+        check("*,bootstrapsigner", "bootstrap-signer-controller", true);
         let args = Args::parse_from(["controller-manager", "--controllers=nonsense"]);
         assert!(resolve(args).is_err());
     }

@@ -6,13 +6,13 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Family {
+pub(in crate::network) enum Family {
     V4,
     V6,
 }
 
 impl Family {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::network) fn as_str(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -25,13 +25,13 @@ impl Family {
 }
 
 /// Whether a pod has an address that may be published.
-pub(super) fn belongs(pod: &Pod) -> bool {
+pub(in crate::network) fn belongs(pod: &Pod) -> bool {
     !conditions::is_terminal(pod)
         && pod.status.as_ref().is_some_and(|s| s.pod_ips.as_ref().is_some_and(|ips| !ips.is_empty()))
 }
 
 /// Whether a change of a pod shows in no endpoint.
-pub(super) fn same_for_endpoints(old: &Pod, new: &Pod) -> bool {
+pub(in crate::network) fn same_for_endpoints(old: &Pod, new: &Pod) -> bool {
     let ips = |p: &Pod| p.status.as_ref().and_then(|s| s.pod_ips.clone());
     let host =
         |p: &Pod| p.spec.as_ref().map(|s| (s.node_name.clone(), s.hostname.clone(), s.subdomain.clone()));
@@ -48,7 +48,7 @@ fn is_headless(service: &Service) -> bool {
 }
 
 /// The ports a service has on this pod; those it names and the pod does not have are left out.
-pub(super) fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
+pub(in crate::network) fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     ports
         .filter_map(|port| {
@@ -84,7 +84,12 @@ fn number(port: &ServicePort, pod: &Pod) -> Option<i32> {
 }
 
 /// The endpoint; `None` where the pod has no address of the family.
-pub(super) fn endpoint(service: &Service, pod: &Pod, family: Family, zone: Option<&str>) -> Option<Endpoint> {
+pub(in crate::network) fn endpoint(
+    service: &Service,
+    pod: &Pod,
+    family: Family,
+    zone: Option<&str>,
+) -> Option<Endpoint> {
     let addresses: Vec<String> = pod
         .status
         .iter()
@@ -128,7 +133,7 @@ pub(super) fn endpoint(service: &Service, pod: &Pod, family: Family, zone: Optio
 }
 
 /// The families a service publishes.
-pub(super) fn families(service: &Service) -> Vec<Family> {
+pub(in crate::network) fn families(service: &Service) -> Vec<Family> {
     let spec = service.spec.as_ref();
     let listed: Vec<Family> = spec
         .iter()

@@ -1,6 +1,6 @@
 //! The EndpointSlice controller's shell.
 
-mod endpoint;
+pub(super) mod endpoint;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -85,12 +85,12 @@ fn ours(slice: &EndpointSlice) -> bool {
         .is_some_and(|m| m == MANAGER)
 }
 
-fn service_of(slice: &EndpointSlice) -> Option<Key> {
+pub(super) fn service_of(slice: &EndpointSlice) -> Option<Key> {
     let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
     Some(Key::new(slice.metadata.namespace.as_deref().unwrap_or(""), name))
 }
 
-fn selector_of(service: &Service) -> Option<&BTreeMap<String, String>> {
+pub(super) fn selector_of(service: &Service) -> Option<&BTreeMap<String, String>> {
     service.spec.as_ref()?.selector.as_ref()
 }
 
@@ -100,7 +100,7 @@ fn has_selector(service: &Service) -> bool {
 }
 
 /// Queues the services that select a pod, or did, where the change shows in endpoints.
-fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delta: &Delta<Pod>) {
+pub(super) fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delta: &Delta<Pod>) {
     let new = delta.object();
     if delta.old().is_some_and(|old| endpoint::same_for_endpoints(old, new)) {
         return;
