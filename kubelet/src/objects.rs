@@ -5,7 +5,7 @@ use gantry_client::error::ApiError;
 use gantry_client::informer::{Informer, Scope};
 use gantry_client::{Delta, Key};
 use gantry_kubelet_core::pods;
-use gantry_kubelet_volumes::{FetchError, Source, Token};
+use gantry_kubelet_volumes::{Claimed, FetchError, Source, Token, claim};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
@@ -261,14 +261,19 @@ impl Source for Objects {
         Ok(token)
     }
 
-    async fn claimed(&self, namespace: &str, claim: &str) -> Result<Arc<PersistentVolume>, FetchError> {
+    async fn claimed(&self, namespace: &str, name: &str) -> Result<Claimed, FetchError> {
         let client = self.client()?;
+        let text = |e: &kube::Error| gantry_client::error::message(e);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        let found = claims.get(claim).await.map_err(|e| fetch_error(&e, "persistentvolumeclaim", claim))?;
-        let bound = found.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
-        let volume = found.spec.and_then(|s| s.volume_name).filter(|v| !v.is_empty() && bound);
-        let volume = volume.ok_or_else(|| FetchError::Other("PVC is not bound".into()))?;
+        let found = claims
+            .get(name)
+            .await
+            .map_err(|e| FetchError::Other(format!("failed to fetch PVC from API server: {}", text(&e))))?;
+        let volume = claim::judge(&found).map_err(FetchError::Other)?.to_owned();
         let volumes: Api<PersistentVolume> = Api::all(client);
-        volumes.get(&volume).await.map(Arc::new).map_err(|e| fetch_error(&e, "persistentvolume", &volume))
+        let got = volumes.get(&volume).await.map_err(|e| {
+            FetchError::Other(format!("failed to fetch PV {volume} from API server: {}", text(&e)))
+        })?;
+        claim::pair(found, got).map_err(FetchError::Other)
     }
 }

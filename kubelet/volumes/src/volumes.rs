@@ -2,26 +2,33 @@
 
 use crate::payload::{self, Files};
 use crate::source::{FetchError, Source};
-use crate::{atomic, host_path, ownership, subpath};
+use crate::{atomic, claim, host_path, ownership, subpath};
 use gantry_kubelet_core::{fields, pods, quantity};
 use gantry_kubelet_host::mount;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Volume};
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A volume that could not be set up; the text is the `FailedMount` event's.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
-pub struct VolumeError {
-    pub volume: String,
-    pub why: String,
+pub enum VolumeError {
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
+    SetUp { volume: String, why: String },
+    /// What is to be mounted is not there.
+    #[error("MountVolume.NewMounter initialization failed for volume {volume:?} : {why}")]
+    NewMounter { volume: String, why: String },
+    /// It is not known yet what is to be mounted.
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[{volume}]: {why}"
+    )]
+    Unresolved { volume: String, why: String },
 }
 
 /// Where a volume is on the host.
@@ -46,6 +53,8 @@ pub struct Volumes {
     source: Arc<dyn Source>,
     /// What each written volume last showed, to leave unchanged ones alone.
     written: Mutex<HashMap<(String, String), u64>>,
+    /// Where the storage behind claims is, by pod and volume: it never moves while the pod is here.
+    located: Mutex<HashMap<(String, String), PathBuf>>,
 }
 
 const PLUGIN_DIRS: [(&str, bool); 5] = [
@@ -59,7 +68,7 @@ const PLUGIN_DIRS: [(&str, bool); 5] = [
 impl Volumes {
     /// `root` is the kubelet's `--root-dir`.
     pub fn new(root: PathBuf, source: Arc<dyn Source>) -> Self {
-        Self { root, source, written: Mutex::default() }
+        Self { root, source, written: Mutex::default(), located: Mutex::default() }
     }
 
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
@@ -82,8 +91,11 @@ impl Volumes {
     ) -> Result<Mounted, VolumeError> {
         let mut out = Mounted::default();
         for volume in pods::spec(pod).volumes.iter().flatten() {
-            let fail = |why: String| VolumeError { volume: volume.name.clone(), why };
-            let (path, refresh) = self.one(pod, volume, node, now).await.map_err(fail)?;
+            let fail = |why: String| VolumeError::SetUp { volume: volume.name.clone(), why };
+            let (path, refresh) = match claim::name(pod, volume) {
+                Some((name, read_only)) => (self.claimed(pod, volume, &name, read_only).await?, None),
+                None => self.one(pod, volume, node, now).await.map_err(fail)?,
+            };
             if let Some(at) = refresh {
                 out.refresh_at = Some(out.refresh_at.map_or(at, |r| r.min(at)));
             }
@@ -110,15 +122,6 @@ impl Volumes {
             let path = self.show(pod, &volume.name, plugin, p.files, now).await?;
             return Ok((VolumePath { path, read_only: true }, p.refresh_at));
         }
-        let claim = volume.persistent_volume_claim.as_ref().map(|c| (c.claim_name.clone(), c.read_only));
-        let generic =
-            volume.ephemeral.as_ref().map(|_| (format!("{}-{}", pods::name(pod), volume.name), None));
-        if let Some((claim, read_only)) = claim.or(generic) {
-            let pv = self.source.claimed(pods::namespace(pod), &claim).await.map_err(text)?;
-            let path = persistent(&pv)?;
-            let group = fs_group(pod);
-            return self.given(path, read_only == Some(true), group, pod).await.map(|p| (p, None));
-        }
         if let Some(h) = &volume.host_path {
             host_path::check(&h.path, h.type_.as_deref().unwrap_or_default())?;
             return Ok((VolumePath { path: h.path.clone().into(), read_only: false }, None));
@@ -130,6 +133,28 @@ impl Volumes {
             return Ok((VolumePath { path, read_only: false }, None));
         }
         Err("no volume plugin matched".into())
+    }
+
+    /// The storage behind a claim, given to the pod's group.
+    async fn claimed(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        claim: &str,
+        read_only: bool,
+    ) -> Result<VolumePath, VolumeError> {
+        let key = (pods::uid(pod).to_owned(), volume.name.clone());
+        let known = self.located.lock().get(&key).cloned();
+        let path = match known {
+            Some(path) => path,
+            None => {
+                let path = claim::locate(pod, volume, claim, &*self.source).await?;
+                self.located.lock().insert(key, path.clone());
+                path
+            }
+        };
+        let fail = |why: String| VolumeError::SetUp { volume: volume.name.clone(), why };
+        self.given(path, read_only, fs_group(pod), pod).await.map_err(fail)
     }
 
     /// Writes a volume that shows API objects.
@@ -272,6 +297,7 @@ impl Volumes {
         let dir = self.pod_dir(uid);
         blocking(move || if dir.exists() { mount::remove_tree(&dir) } else { Ok(()) }).await?;
         self.written.lock().retain(|(u, _), _| u != uid);
+        self.located.lock().retain(|(u, _), _| u != uid);
         Ok(())
     }
 
@@ -291,22 +317,6 @@ impl Volumes {
 fn fs_group(pod: &Pod) -> Option<u32> {
     let group = pods::spec(pod).security_context.as_ref()?.fs_group?;
     u32::try_from(group).ok()
-}
-
-fn persistent(pv: &PersistentVolume) -> Result<PathBuf, String> {
-    let name = pv.metadata.name.as_deref().unwrap_or_default();
-    let spec = pv.spec.as_ref().ok_or("volume has no spec")?;
-    if let Some(l) = &spec.local {
-        if !Path::new(&l.path).exists() {
-            return Err(format!("path {:?} does not exist", l.path));
-        }
-        return Ok(l.path.clone().into());
-    }
-    if let Some(h) = &spec.host_path {
-        host_path::check(&h.path, h.type_.as_deref().unwrap_or_default())?;
-        return Ok(h.path.clone().into());
-    }
-    Err(format!("no volume plugin matched name {name:?}"))
 }
 
 async fn blocking<T: Send + 'static>(
