@@ -5,8 +5,8 @@ use gantry_pki::kubeconfig::Kubeconfig;
 use gantry_pki::{Ca, Cluster, Profile, ensure as pki_node};
 use k8s_openapi::jiff::Timestamp;
 
-/// The network add-on's identity; `deploy/manifests` grants it its rights.
-const NETWORK_USER: &str = "gantry:network";
+/// The add-ons' identities by kubeconfig; `deploy/manifests` grants them their rights.
+const ADDONS: [(&str, &str); 2] = [("network", "gantry:network"), ("local-volumes", "gantry:local-volumes")];
 
 /// Makes and renews what is due.
 pub fn ensure(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
@@ -29,19 +29,22 @@ pub fn ensure(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
         etcd: Some(Vec::new()),
     };
     gantry_pki::ensure(&files, &cluster, now)?;
-    let network = files.kubeconfig("network");
-    if !network.exists() {
+    for (file, user) in ADDONS {
+        let file = files.kubeconfig(file);
+        if file.exists() {
+            continue;
+        }
         let ca = Ca::load(&gantry_pki::read(&files.ca_cert())?, &gantry_pki::read(&files.ca_key())?)?;
-        let credentials = ca.issue(&Profile::client(NETWORK_USER, None), now)?;
+        let credentials = ca.issue(&Profile::client(user, None), now)?;
         let text = Kubeconfig {
             cluster: &cluster.name,
             server: &server,
             ca: ca.cert(),
-            user: NETWORK_USER,
+            user,
             credentials: &credentials,
         }
         .to_yaml();
-        gantry_pki::write_private(&network, &text)?;
+        gantry_pki::write_private(&file, &text)?;
     }
     // The name README and deploy/up promise.
     let admin = gantry_pki::read(&files.admin())?;

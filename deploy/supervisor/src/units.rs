@@ -47,6 +47,7 @@ pub fn all(layout: &Layout, spec: &Spec, nodes: &[Node]) -> Vec<Unit> {
     units.push(scheduler(layout));
     for node in nodes {
         units.extend([network(layout, node), kubelet(layout, node), kube_proxy(layout, node)]);
+        units.push(local_volumes(layout, node));
     }
     units
 }
@@ -162,6 +163,15 @@ fn network(layout: &Layout, node: &Node) -> Unit {
     on(node, "network", layout.bin("gantry-network"), args)
 }
 
+fn local_volumes(layout: &Layout, node: &Node) -> Unit {
+    let args = flags(&[
+        ("kubeconfig", &layout.text("local-volumes.conf")),
+        ("node-name", &node.name),
+        ("path", &layout.node_dir(node).join("volumes").display().to_string()),
+    ]);
+    on(node, "local-volumes", layout.bin("gantry-local-volumes"), args)
+}
+
 fn kubelet(layout: &Layout, node: &Node) -> Unit {
     let args = flags(&[
         ("config", &layout.node_dir(node).join("kubelet.yaml").display().to_string()),
@@ -237,11 +247,11 @@ mod tests {
         let layout = Layout { dir: "/c".into(), bins: "/b".into(), repo: "/r".into() };
         let spec = Spec { nodes: 3, etcd: true };
         let units = all(&layout, &spec, &layout::nodes(&spec));
-        assert_eq!(units.len(), 5 + 4 * 3);
+        assert_eq!(units.len(), 5 + 5 * 3);
         let mut names: Vec<_> = units.iter().map(|u| &u.name).collect();
         names.sort();
         names.dedup();
         assert_eq!(names.len(), units.len());
-        assert_eq!(units.iter().filter(|u| u.namespace.is_some()).count(), 4 * 2);
+        assert_eq!(units.iter().filter(|u| u.namespace.is_some()).count(), 5 * 2);
     }
 }
