@@ -84,8 +84,7 @@ pub fn trim_pod(pod: &mut Pod) {
     }
     let Some(spec) = &mut pod.spec else { return };
     // Stateful sets read which claims their pods mount, daemon sets where their pods are meant to go.
-    let claims: Vec<_> =
-        spec.volumes.take().into_iter().flatten().filter(|v| claims_something(v)).collect();
+    let claims: Vec<_> = spec.volumes.take().into_iter().flatten().filter(claims_something).collect();
     spec.volumes = (!claims.is_empty()).then_some(claims);
     let controller = gantry_reconcile::ownership::controller_of(&pod.metadata);
     if spec.node_name.is_some() || controller.is_none_or(|o| o.kind != "DaemonSet") {
