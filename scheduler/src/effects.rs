@@ -1,24 +1,32 @@
 //! The API writes decisions lead to. Each runs on a task of its own, a bounded number at a time.
 
+use crate::extender::Extenders;
 use gantry_client::error::{ApiError, message};
-use gantry_client::{Client, EventType, Recorder};
+use gantry_client::{Client, EventType, Informer, Key, Recorder};
 use gantry_scheduler_core::PodInfo;
+use gantry_scheduler_core::framework::Step;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 /// Writes in flight at once.
 const WRITES: usize = 64;
+/// Longest note of an event.
+const NOTE: usize = 1024;
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 
-/// How a binding ended, told to the loop.
-pub struct Bound {
-    pub pod: Arc<PodInfo>,
+/// How an effect ended, told to the loop.
+pub enum Done {
     /// `None`: bound. Otherwise why not, and whether the pod still waits.
-    pub failure: Option<Failure>,
+    Bound { pod: Arc<PodInfo>, failure: Option<Failure> },
+    /// All victims have been asked to go, or not.
+    Preempted { pod: Arc<PodInfo>, failed: bool },
 }
 
 pub struct Failure {
@@ -26,12 +34,32 @@ pub struct Failure {
     pub gone: bool,
 }
 
+impl Failure {
+    fn of(error: &kube::Error) -> Self {
+        Self { gone: error.code() == Some(404), message: message(error) }
+    }
+
+    fn saying(message: String) -> Self {
+        Self { message, gone: false }
+    }
+}
+
+/// What to do about a pod's nomination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    Keep,
+    Clear,
+    Set(String),
+}
+
 #[derive(Clone)]
 pub struct Effects {
     client: Client,
     recorder: Recorder,
+    claims: Informer<PersistentVolumeClaim>,
+    extenders: Extenders,
     slots: Arc<Semaphore>,
-    bound: mpsc::UnboundedSender<Bound>,
+    done: mpsc::UnboundedSender<Done>,
 }
 
 fn reference(pod: &PodInfo) -> ObjectReference {
@@ -45,9 +73,20 @@ fn reference(pod: &PodInfo) -> ObjectReference {
     }
 }
 
+fn key(claim: &str) -> Key {
+    let (namespace, name) = claim.split_once('/').unwrap_or(("", claim));
+    Key::new(namespace, name)
+}
+
 impl Effects {
-    pub fn new(client: Client, recorder: Recorder, bound: mpsc::UnboundedSender<Bound>) -> Self {
-        Self { client, recorder, slots: Arc::new(Semaphore::new(WRITES)), bound }
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        claims: Informer<PersistentVolumeClaim>,
+        extenders: Extenders,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> Self {
+        Self { client, recorder, claims, extenders, slots: Arc::new(Semaphore::new(WRITES)), done }
     }
 
     fn pods(&self, pod: &PodInfo) -> Api<Pod> {
@@ -63,27 +102,118 @@ impl Effects {
         });
     }
 
-    /// Binds a pod to a node and tells the loop how it went.
-    pub fn bind(&self, pod: Arc<PodInfo>, node: String) {
+    /// Takes the steps that lead to a bound pod and tells the loop how it went.
+    pub fn bind(&self, pod: Arc<PodInfo>, node: String, steps: Vec<Step>) {
         let this = self.clone();
-        self.run(async move {
-            let failure = match this.send_binding(&pod, &node).await {
-                Ok(()) => {
-                    let text = format!("Successfully assigned {} to {node}", pod.key());
-                    this.recorder.event(&reference(&pod), EventType::Normal, "Scheduled", text);
-                    None
+        let slow = steps.iter().any(|s| matches!(s, Step::AwaitClaims { .. }));
+        let work = async move {
+            let mut failure = None;
+            if slow {
+                // Others see that the pod is about to be there (KEP-5278).
+                let patch = Patch::Strategic(
+                    json!({"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": node}}),
+                );
+                let _ = this.pods(&pod).patch_status(&pod.name, &PatchParams::default(), &patch).await;
+            }
+            for step in steps {
+                if let Err(why) = this.take(&pod, step).await {
+                    failure = Some(why);
+                    break;
                 }
-                Err(error) => Some(Failure { gone: error.code() == Some(404), message: message(&error) }),
-            };
+            }
+            if failure.is_none() {
+                let text = format!("Successfully assigned {} to {node}", pod.key());
+                this.recorder.event(&reference(&pod), EventType::Normal, "Scheduled", text);
+            }
             // The loop is gone only when the process ends.
-            let _ = this.bound.send(Bound { pod, failure });
-        });
+            let _ = this.done.send(Done::Bound { pod, failure });
+        };
+        if slow {
+            // Waiting for volumes must not keep others from being bound.
+            tokio::spawn(work);
+        } else {
+            self.run(work);
+        }
+    }
+
+    async fn take(&self, pod: &PodInfo, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Bind { node } => match self.extenders.bind(pod, &node).await {
+                Some(answer) => answer.map_err(Failure::saying),
+                None => self.send_binding(pod, &node).await.map_err(|e| Failure::of(&e)),
+            },
+            Step::GiveVolume { volume, claim } => {
+                let Some(object) = self.claims.store().get(&key(&claim)) else {
+                    return Err(Failure::saying(format!("persistentvolumeclaim {claim:?} not found")));
+                };
+                let meta = &object.metadata;
+                let patch = Patch::Merge(json!({
+                    "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
+                    "spec": {"claimRef": {
+                        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": meta.namespace,
+                        "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version}}}));
+                let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+                let done = volumes.patch(&volume, &PatchParams::default(), &patch).await;
+                done.map(drop).map_err(|e| Failure::saying(message(&e)))
+            }
+            Step::ChooseNode { claim, node } => {
+                let (namespace, name) = claim.split_once('/').unwrap_or(("", &claim));
+                let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+                let patch = Patch::Merge(json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
+                let done = claims.patch(name, &PatchParams::default(), &patch).await;
+                done.map(drop).map_err(|e| Failure::saying(message(&e)))
+            }
+            Step::AwaitClaims { claims, node, timeout } => {
+                let limit = Duration::try_from(timeout).unwrap_or_default();
+                match tokio::time::timeout(limit, self.bound(&claims, &node)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(why)) => Err(Failure::saying(format!("binding volumes: {why}"))),
+                    Err(_) => Err(Failure::saying("binding volumes: context deadline exceeded".into())),
+                }
+            }
+        }
+    }
+
+    /// Resolves once all claims are bound.
+    async fn bound(&self, claims: &[String], node: &str) -> Result<(), String> {
+        let mut revisions = self.claims.revisions();
+        let mut seen_selected = vec![false; claims.len()];
+        loop {
+            revisions.borrow_and_update();
+            let mut left = 0;
+            for (claim, seen) in claims.iter().zip(&mut seen_selected) {
+                let Some(object) = self.claims.store().get(&key(claim)) else {
+                    return Err(format!(
+                        "failed to check provisioning pvc: could not find v1.PersistentVolumeClaim {claim:?}"
+                    ));
+                };
+                let note = |k: &str| object.metadata.annotations.as_ref().and_then(|a| a.get(k));
+                let selected = note(SELECTED_NODE).is_some_and(|n| n == node);
+                let volume = object.spec.as_ref().and_then(|s| s.volume_name.as_ref());
+                if volume.is_some_and(|v| !v.is_empty()) && note(BIND_COMPLETED).is_some() {
+                    continue;
+                }
+                // A provisioner that cannot takes the choice of node back.
+                if *seen && !selected {
+                    let name = object.metadata.name.as_deref().unwrap_or_default();
+                    return Err(format!("provisioning failed for PVC {name:?}"));
+                }
+                *seen |= selected;
+                left += 1;
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            if revisions.changed().await.is_err() {
+                return Err("the watch of claims has ended".into());
+            }
+        }
     }
 
     async fn send_binding(&self, pod: &PodInfo, node: &str) -> Result<(), kube::Error> {
         let body = json!({
             "apiVersion": "v1", "kind": "Binding",
-            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+            "metadata": {"name": pod.name, "namespace": *pod.namespace, "uid": pod.uid},
             "target": {"kind": "Node", "name": node},
         });
         let request =
@@ -94,60 +224,102 @@ impl Effects {
         self.client.request_text(request).await.map(drop)
     }
 
-    /// Says why a pod waits: an event, and its `PodScheduled` condition.
+    /// Says why a pod waits: an event, and (where `write`) its `PodScheduled` condition and nomination.
     pub fn report(
         &self,
         pod: Arc<PodInfo>,
         reason: &'static str,
         message: String,
-        nominated: Option<String>,
+        nomination: Nomination,
+        write: bool,
     ) {
         let this = self.clone();
         self.run(async move {
-            this.recorder.event(&reference(&pod), EventType::Warning, "FailedScheduling", message.clone());
-            let mut status = json!({"conditions": [{
+            let mut note = message.clone();
+            if note.len() > NOTE {
+                let end = (0..=NOTE - 4).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0);
+                note.truncate(end);
+                note.push_str(" ...");
+            }
+            this.recorder.event(&reference(&pod), EventType::Warning, "FailedScheduling", note);
+            if !write {
+                return;
+            }
+            let mut condition = json!({
                 "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
-                "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": pod.generation,
-            }]});
-            if let Some(node) = nominated {
-                status["nominatedNodeName"] = node.into();
+                "observedGeneration": pod.generation,
+            });
+            if !pod.refused {
+                condition["lastProbeTime"] = json!(null);
+                condition["lastTransitionTime"] = now().into();
             }
-            let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid}, "status": status}));
-            if let Err(error) = this.pods(&pod).patch_status(&pod.name, &PatchParams::default(), &patch).await
-                && error.code() != Some(404)
-            {
-                tracing::warn!(
-                    pod = pod.key(),
-                    error = gantry_client::error::message(&error),
-                    "cannot update a pod's condition"
-                );
+            let mut status = json!({"conditions": [condition]});
+            match nomination {
+                Nomination::Set(node) => status["nominatedNodeName"] = node.into(),
+                Nomination::Clear if !pod.nominated.is_empty() => status["nominatedNodeName"] = json!(null),
+                _ => {}
             }
+            this.patch_status(&pod, status, "cannot update a pod's condition").await;
         });
     }
 
-    /// Evicts a pod to make room for another.
-    pub fn preempt(&self, victim: Arc<PodInfo>, by: Arc<PodInfo>, node: String) {
+    async fn patch_status(&self, pod: &PodInfo, status: impl serde::Serialize, trouble: &str) -> bool {
+        let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid}, "status": status}));
+        let done = self.pods(pod).patch_status(&pod.name, &PatchParams::default(), &patch).await;
+        match done {
+            Err(error) if error.code() != Some(404) => {
+                tracing::warn!(pod = pod.key(), error = message(&error), "{trouble}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Evicts pods to make room for another, and ends the nominations of less important ones there. Tells the
+    /// loop when all have been asked to go.
+    pub fn preempt(
+        &self,
+        victims: Vec<Arc<PodInfo>>,
+        displaced: Vec<Arc<PodInfo>>,
+        by: Arc<PodInfo>,
+        node: String,
+    ) {
         let this = self.clone();
         self.run(async move {
-            let why = format!("{}: preempting to accommodate a higher priority pod", by.scheduler);
-            let condition = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-                                    "message": why, "lastTransitionTime": now()}]);
-            let patch = Patch::Strategic(json!({"metadata": {"uid": victim.uid}, "status": {"conditions": condition}}));
-            let pods = this.pods(&victim);
-            if let Err(error) = pods.patch_status(&victim.name, &PatchParams::default(), &patch).await {
-                tracing::warn!(pod = victim.key(), error = message(&error), "cannot mark a pod as preempted");
+            let mut failed = false;
+            for pod in displaced.iter().filter(|p| !p.nominated.is_empty()) {
+                let status = json!({"nominatedNodeName": null});
+                failed |= !this.patch_status(pod, status, "cannot clear a nomination").await;
             }
-            let precondition = Preconditions { uid: Some(victim.uid.to_string()), resource_version: None };
-            let params = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
-            match pods.delete(&victim.name, &params).await {
-                Ok(_) => {
-                    let text = format!("Preempted by pod {} on node {node}", by.uid);
-                    this.recorder.event(&reference(&victim), EventType::Normal, "Preempted", text);
-                }
-                Err(error) if error.code() == Some(404) => {}
-                Err(error) => tracing::warn!(pod = victim.key(), error = message(&error), "cannot preempt a pod"),
+            for victim in &victims {
+                failed |= !this.evict(victim, &by, &node).await;
             }
+            let _ = this.done.send(Done::Preempted { pod: by, failed });
         });
+    }
+
+    async fn evict(&self, victim: &PodInfo, by: &PodInfo, node: &str) -> bool {
+        let why = format!("{}: preempting to accommodate a higher priority pod", by.scheduler);
+        let condition = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                                "message": why, "lastTransitionTime": now(), "observedGeneration": victim.generation}]);
+        let status = json!({"conditions": condition});
+        if !self.patch_status(victim, status, "cannot mark a pod as preempted").await {
+            return false;
+        }
+        let precondition = Preconditions { uid: Some(victim.uid.to_string()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+        match self.pods(victim).delete(&victim.name, &params).await {
+            Ok(_) => {
+                let text = format!("Preempted by pod {} on node {node}", by.uid);
+                self.recorder.event(&reference(victim), EventType::Normal, "Preempted", text);
+                true
+            }
+            Err(error) if error.code() == Some(404) => true,
+            Err(error) => {
+                tracing::warn!(pod = victim.key(), error = message(&error), "cannot preempt a pod");
+                false
+            }
+        }
     }
 }
 

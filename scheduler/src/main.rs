@@ -1,17 +1,21 @@
 //! The scheduler daemon: a shell around the pure core.
 //!
-//! Owns: the informers of Pods and Nodes, one task that holds all scheduling state, and the API writes a
-//! decision leads to ([`effects`]). Channels: the informers' deltas in, finished bindings back in. Writes run
-//! beside the loop and never hold it up.
+//! Owns: the informers of Pods, Nodes and what else scheduling depends on ([`news`]), one task that holds all
+//! scheduling state ([`state`], [`watching`]), the API writes a decision leads to ([`effects`]) and the calls
+//! to HTTP extenders ([`extender`]). Channels: the informers' deltas in, finished effects back in. Writes run
+//! beside the loop and never hold it up; extenders do, as they have a say in each decision.
 //!
 //! Refuses: deciding anything; `gantry-scheduler-core` and the plugins do.
 
 mod config;
 mod effects;
+mod extender;
 mod metrics;
+mod news;
 mod run;
 mod state;
 mod trim;
+mod watching;
 
 use clap::Parser;
 
@@ -21,6 +25,7 @@ fn main() -> anyhow::Result<()> {
     let config = config::Config::resolve(flags)?;
     gantry_daemon::process::runtime(2)?.block_on(async {
         let stop = gantry_daemon::shutdown::install()?;
-        run::run(config, stop).await
+        // On a worker, so that waiting for an extender does not stop the others' work.
+        tokio::spawn(run::run(config, stop)).await?
     })
 }

@@ -2,7 +2,9 @@
 
 use crate::config::Config;
 use crate::effects::Effects;
+use crate::extender::Extenders;
 use crate::metrics::Metrics;
+use crate::news::Watched;
 use crate::state::State;
 use crate::trim;
 use gantry_client::informer::Scope;
@@ -36,11 +38,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         },
     );
     let nodes: Informer<Node> = Informer::new(clients.build()?, Scope::default());
-    pods.transform(trim::pod);
-    nodes.transform(trim::node);
+    if config.extenders.is_empty() {
+        // Extenders are sent whole objects.
+        pods.transform(trim::pod);
+        nodes.transform(trim::node);
+    }
     let (mut pod_changes, mut node_changes) = (pods.subscribe(), nodes.subscribe());
     pods.start(&stop);
     nodes.start(&stop);
+    let (news, mut other_changes) = mpsc::unbounded_channel();
+    let mut watched = Watched::start(&clients.build()?, &news, &stop);
 
     let leading = match &config.leader {
         None => None,
@@ -51,23 +58,27 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let lost = leading.as_ref().map(|l| l.lost.clone()).unwrap_or_default();
     tokio::select! {
-        () = async { tokio::join!(pods.synced(), nodes.synced()); } => {}
+        () = async { tokio::join!(pods.synced(), nodes.synced(), watched.settle()); } => {}
         () = stop.cancelled() => return Ok(()),
     }
-    let (sender, mut bindings) = mpsc::unbounded_channel();
+    let (sender, mut finished) = mpsc::unbounded_channel();
     let recorder = Recorder::new(client.clone(), "default-scheduler", "");
-    let mut state =
-        State::new(config.profiles, config.backoff, Effects::new(client, recorder, sender), metrics);
+    let outside = Extenders::new(config.extenders, pods.clone(), nodes.clone())?;
+    let effects = Effects::new(client, recorder, watched.claims.clone(), outside.clone(), sender);
+    let mut state = State::new(config.profiles, config.backoff, effects, outside, metrics);
     loop {
         let now = Timestamp::now();
+        while let Ok(news) = other_changes.try_recv() {
+            state.news(&news, now);
+        }
         while let Ok(delta) = node_changes.try_recv() {
             state.node(&delta, now);
         }
         while let Ok(delta) = pod_changes.try_recv() {
             state.pod(&delta, now);
         }
-        while let Ok(bound) = bindings.try_recv() {
-            state.bound(bound, now);
+        while let Ok(done) = finished.try_recv() {
+            state.done(done, now);
         }
         if (0..BATCH).all(|_| state.try_next(now)) {
             // More wait; let the writes and watches run in between.
@@ -78,9 +89,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
         });
         tokio::select! {
+            Some(news) = other_changes.recv() => state.news(&news, Timestamp::now()),
             Some(delta) = node_changes.recv() => state.node(&delta, Timestamp::now()),
             Some(delta) = pod_changes.recv() => state.pod(&delta, Timestamp::now()),
-            Some(bound) = bindings.recv() => state.bound(bound, Timestamp::now()),
+            Some(done) = finished.recv() => state.done(done, Timestamp::now()),
             () = tokio::time::sleep(pause) => {}
             () = lost.cancelled() => anyhow::bail!("leaderelection lost"),
             () = stop.cancelled() => break,

@@ -1,21 +1,35 @@
 //! The cluster in dense arrays, kept current event by event. A cycle reads it as it is; nothing is copied.
 
-use crate::framework::Change;
-use crate::node::NodeInfo;
+use crate::facts::Facts;
+use crate::labels::Pool;
+use crate::node::{NodeFacts, NodeInfo};
 use crate::pod::PodInfo;
+use crate::shape::Shape;
+use crate::tally::{Tally, TallyIndex, TallySpec};
+use crate::topology::{KeyIndex, Topology};
 use k8s_openapi::api::core::v1::Node;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A node's place in the arrays; stays its own until the node has gone and no pod is left on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeIndex(pub usize);
 
-/// Nodes, and the pods on them (bound, and assumed while binding is under way).
+/// Where the pods of one shape are, and what they count in.
+struct ShapeUse {
+    shape: Arc<Shape>,
+    /// Living and deleted pods by node slot.
+    places: HashMap<usize, (u32, u32)>,
+    gives: Vec<(TallyIndex, i64)>,
+}
+
+/// Nodes, the pods on them (bound, and assumed while binding is under way), and what is counted over them.
 #[derive(Default)]
 pub struct Cluster {
     nodes: Vec<NodeInfo>,
-    by_name: HashMap<Box<str>, NodeIndex>,
+    /// By slot; moves on with every change of the node or its pods.
+    versions: Vec<u32>,
+    by_name: HashMap<Arc<str>, NodeIndex>,
     free: Vec<NodeIndex>,
     /// Where each pod is, by UID.
     placed: HashMap<Box<str>, NodeIndex>,
@@ -23,9 +37,22 @@ pub struct Cluster {
     assumed: HashMap<Box<str>, Arc<PodInfo>>,
     present: usize,
     /// On how many nodes each image is.
-    image_spread: HashMap<Box<str>, usize>,
+    image_spread: HashMap<Arc<str>, usize>,
     /// Pods that wait for room made for them, by the node where.
     nominated: HashMap<Box<str>, Vec<Arc<PodInfo>>>,
+    nominated_at: HashMap<Box<str>, Box<str>>,
+    /// How many pods use each claim, by `namespace/name`.
+    claims: HashMap<String, u32>,
+    topology: Topology,
+    tallies: Vec<Option<Tally>>,
+    free_tallies: Vec<TallyIndex>,
+    shapes: HashMap<u128, ShapeUse>,
+    /// Topology keys that terms of placed pods have ever named.
+    term_keys: BTreeSet<Box<str>>,
+    /// Pods whose own preemption is under way.
+    pub preempting: HashSet<Box<str>>,
+    pool: Pool,
+    pub facts: Facts,
 }
 
 impl Cluster {
@@ -41,6 +68,11 @@ impl Cluster {
     /// Places, absent ones included; the bound of [`NodeIndex`].
     pub fn slots(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// By slot, a number that moves on with every change there.
+    pub fn versions(&self) -> &[u32] {
+        &self.versions
     }
 
     /// The node in a place, `None` where its object is not known.
@@ -60,11 +92,17 @@ impl Cluster {
         self.image_spread.get(image).copied().unwrap_or(0)
     }
 
+    /// How many pods here use a claim (`namespace/name`).
+    pub fn claim_users(&self, claim: &str) -> u32 {
+        self.claims.get(claim).copied().unwrap_or(0)
+    }
+
     fn slot(&mut self, name: &str) -> NodeIndex {
         if let Some(index) = self.index(name) {
             return index;
         }
-        let fresh = NodeInfo { name: name.into(), ..NodeInfo::default() };
+        let name: Arc<str> = self.pool.text(name);
+        let fresh = NodeInfo { name: name.clone(), ..NodeInfo::default() };
         let index = match self.free.pop() {
             Some(index) => {
                 self.nodes[index.0] = fresh;
@@ -72,10 +110,11 @@ impl Cluster {
             }
             None => {
                 self.nodes.push(fresh);
+                self.versions.push(0);
                 NodeIndex(self.nodes.len() - 1)
             }
         };
-        self.by_name.insert(name.into(), index);
+        self.by_name.insert(name, index);
         index
     }
 
@@ -84,69 +123,168 @@ impl Cluster {
         if !node.present && node.pods.is_empty() {
             self.by_name.remove(&node.name);
             self.nodes[index.0] = NodeInfo::default();
+            self.touch(index);
             self.free.push(index);
         }
     }
 
+    fn touch(&mut self, index: NodeIndex) {
+        self.versions[index.0] = self.versions[index.0].wrapping_add(1);
+    }
+
     fn count_images(&mut self, index: NodeIndex, add: bool) {
-        for image in self.nodes[index.0].images.keys() {
+        for (image, _) in &self.nodes[index.0].images {
             let count = self.image_spread.entry(image.clone()).or_default();
             *count = if add { *count + 1 } else { count.saturating_sub(1) };
+            if *count == 0 {
+                self.image_spread.remove(image);
+            }
         }
-        self.image_spread.retain(|_, n| *n > 0);
     }
 
-    /// Takes a Node as it is now. What changed, for those who wait; `None` where nothing that could help did.
-    pub fn set_node(&mut self, node: &Node) -> Option<Change> {
+    /// Counts a node and its pods into every tally, or out of it.
+    fn tally_node(&mut self, index: NodeIndex, add: bool) {
+        let node = &self.nodes[index.0];
+        for tally in self.tallies.iter_mut().flatten() {
+            let value = self.topology.value(tally.key(), index.0);
+            if add {
+                tally.set_node(index.0, value, Some(node).filter(|n| n.present));
+            }
+        }
+        for pod in &node.pods {
+            if let Some(shape) = self.shapes.get(&pod.id) {
+                give(
+                    &mut self.tallies,
+                    &self.topology,
+                    shape,
+                    index.0,
+                    pod.deleting,
+                    if add { 1 } else { -1 },
+                );
+            }
+        }
+        if !add {
+            for tally in self.tallies.iter_mut().flatten() {
+                tally.unset_node(index.0, self.topology.value(tally.key(), index.0));
+            }
+        }
+    }
+
+    /// Takes a Node as it is now. What it was before: `None` where it was not known.
+    pub fn set_node(&mut self, node: &Node) -> (NodeIndex, Option<NodeFacts>) {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let index = self.slot(name);
+        let before = self.node(index).map(NodeInfo::facts);
         self.count_images(index, false);
-        let info = &mut self.nodes[index.0];
-        let (was, before) = (info.present, (info.labels.clone(), info.taints.clone(), info.unschedulable));
-        let had = (info.allocatable.clone(), info.allowed_pods);
-        info.update(node);
-        let change = if !was {
-            Some(Change::NodeAdded(index))
-        } else if before != (info.labels.clone(), info.taints.clone(), info.unschedulable)
-            || had != (info.allocatable.clone(), info.allowed_pods)
-        {
-            Some(Change::NodeChanged(index))
+        let mut fresh = std::mem::take(&mut self.nodes[index.0]);
+        fresh.update(node, &mut self.pool);
+        let same_place =
+            before.as_ref().is_some_and(|b| b.labels == fresh.labels && b.taints == fresh.taints);
+        if same_place {
+            self.nodes[index.0] = fresh;
         } else {
-            None
-        };
+            // Count it out as it was: labels and presence come from the columns, pods from the node.
+            let pods = std::mem::take(&mut fresh.pods);
+            self.nodes[index.0].pods = pods;
+            self.tally_node(index, false);
+            fresh.pods = std::mem::take(&mut self.nodes[index.0].pods);
+            self.topology.set(index.0, Some(&fresh.labels));
+            self.nodes[index.0] = fresh;
+            self.tally_node(index, true);
+        }
         self.count_images(index, true);
-        if !was {
-            self.present += 1;
-        }
-        change
+        self.present += usize::from(before.is_none());
+        self.touch(index);
+        (index, before)
     }
 
-    pub fn remove_node(&mut self, name: &str) {
-        let Some(index) = self.index(name) else { return };
-        if self.nodes[index.0].present {
-            self.count_images(index, false);
-            self.nodes[index.0].present = false;
-            self.present -= 1;
-        }
+    /// What the node was, where it was known.
+    pub fn remove_node(&mut self, name: &str) -> Option<NodeFacts> {
+        let index = self.index(name)?;
+        let facts = self.node(index)?.facts();
+        self.count_images(index, false);
+        self.tally_node(index, false);
+        self.topology.set(index.0, None);
+        let node = &mut self.nodes[index.0];
+        (node.present, node.images) = (false, Box::default());
+        self.present -= 1;
+        self.touch(index);
         self.release(index);
+        Some(facts)
     }
 
-    /// A pod is known to be bound, or to have changed where it is.
-    pub fn set_pod(&mut self, pod: Arc<PodInfo>) {
-        self.remove_pod(&pod.uid);
-        if pod.finished || pod.node.is_empty() {
-            return;
+    /// Counts a pod where it is. Undone by [`Cluster::lift`].
+    pub fn put(&mut self, pod: Arc<PodInfo>, index: NodeIndex) {
+        let shape = self.shapes.entry(pod.id).or_insert_with(|| {
+            let known = self.term_keys.len();
+            if let Ok(terms) = &pod.terms {
+                let lists = [&terms.affinity, &terms.anti, &terms.preferred, &terms.preferred_anti];
+                self.term_keys.extend(lists.into_iter().flatten().map(|t| t.key.clone()));
+            }
+            if self.term_keys.len() > known {
+                self.facts.moved_on();
+            }
+            let weigh = |(i, t): (usize, &Option<Tally>)| {
+                let weight = (t.as_ref()?.spec.weigh)(&pod.shape);
+                (weight != 0).then(|| (TallyIndex(u32::try_from(i).unwrap_or(u32::MAX)), weight))
+            };
+            let gives = self.tallies.iter().enumerate().filter_map(weigh).collect();
+            ShapeUse { shape: pod.shape.clone(), places: HashMap::new(), gives }
+        });
+        let place = shape.places.entry(index.0).or_default();
+        *(if pod.deleting { &mut place.1 } else { &mut place.0 }) += 1;
+        give(&mut self.tallies, &self.topology, shape, index.0, pod.deleting, 1);
+        for claim in &pod.volumes.claims {
+            *self.claims.entry(format!("{}/{}", pod.namespace, claim.name)).or_default() += 1;
         }
-        let index = self.slot(&pod.node);
-        self.placed.insert(pod.uid.clone(), index);
         self.nodes[index.0].add_pod(pod);
+        self.touch(index);
     }
 
-    /// Whether the pod held anything.
-    pub fn remove_pod(&mut self, uid: &str) -> bool {
+    /// Takes a pod out of all counts; the pod, where it was there.
+    pub fn lift(&mut self, uid: &str, index: NodeIndex) -> Option<Arc<PodInfo>> {
+        let pod = self.nodes.get_mut(index.0)?.remove_pod(uid)?;
+        self.touch(index);
+        for claim in &pod.volumes.claims {
+            let key = format!("{}/{}", pod.namespace, claim.name);
+            if let Some(users) = self.claims.get_mut(&key) {
+                *users -= 1;
+                if *users == 0 {
+                    self.claims.remove(&key);
+                }
+            }
+        }
+        if let Some(shape) = self.shapes.get_mut(&pod.id) {
+            give(&mut self.tallies, &self.topology, shape, index.0, pod.deleting, -1);
+            if let Some(place) = shape.places.get_mut(&index.0) {
+                *(if pod.deleting { &mut place.1 } else { &mut place.0 }) -= 1;
+                if *place == (0, 0) {
+                    shape.places.remove(&index.0);
+                }
+            }
+            if shape.places.is_empty() {
+                self.shapes.remove(&pod.id);
+            }
+        }
+        Some(pod)
+    }
+
+    /// A pod is known to be bound, or to have changed where it is. What it was before.
+    pub fn set_pod(&mut self, pod: Arc<PodInfo>) -> Option<Arc<PodInfo>> {
+        let before = self.remove_pod(&pod.uid);
+        if !pod.finished && !pod.node.is_empty() {
+            let index = self.slot(&pod.node);
+            self.placed.insert(pod.uid.clone(), index);
+            self.put(pod, index);
+        }
+        before
+    }
+
+    /// The pod, where it held anything.
+    pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
         self.assumed.remove(uid);
-        let Some(index) = self.placed.remove(uid) else { return false };
-        let held = self.nodes[index.0].remove_pod(uid);
+        let index = self.placed.remove(uid)?;
+        let held = self.lift(uid, index);
         self.release(index);
         held
     }
@@ -158,33 +296,121 @@ impl Cluster {
         let placed = Arc::new(placed);
         self.placed.insert(pod.uid.clone(), index);
         self.assumed.insert(pod.uid.clone(), placed.clone());
-        self.nodes[index.0].add_pod(placed);
+        self.put(placed, index);
     }
 
     pub fn is_assumed(&self, uid: &str) -> bool {
         self.assumed.contains_key(uid)
     }
 
-    /// The binding was confirmed by an event, or failed and [`Cluster::remove_pod`] follows.
-    pub fn settle(&mut self, uid: &str) {
-        self.assumed.remove(uid);
+    /// Where a pod is, bound or assumed.
+    pub fn place(&self, uid: &str) -> Option<NodeIndex> {
+        self.placed.get(uid).copied()
     }
 
     /// Remembers that room was made for a pod on a node.
     pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: &str) {
         self.denominate(&pod.uid);
         self.nominated.entry(node.into()).or_default().push(pod.clone());
+        self.nominated_at.insert(pod.uid.clone(), node.into());
     }
 
     pub fn denominate(&mut self, uid: &str) {
-        self.nominated.retain(|_, pods| {
+        let Some(node) = self.nominated_at.remove(uid) else { return };
+        if let Some(pods) = self.nominated.get_mut(&node) {
             pods.retain(|p| *p.uid != *uid);
-            !pods.is_empty()
-        });
+            if pods.is_empty() {
+                self.nominated.remove(&node);
+            }
+        }
     }
 
     /// Pods with room made for them on a node, which those of lower priority must leave free.
     pub fn nominated_on(&self, node: &str) -> &[Arc<PodInfo>] {
         self.nominated.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node where room was made for a pod.
+    pub fn nomination(&self, uid: &str) -> Option<&str> {
+        self.nominated_at.get(uid).map(|n| &**n)
+    }
+
+    /// Whether room was made for anybody.
+    pub fn has_nominations(&self) -> bool {
+        !self.nominated.is_empty()
+    }
+
+    /// The column of a topology key.
+    pub fn key(&mut self, key: &str) -> KeyIndex {
+        let nodes = self.nodes.iter().map(|n| n.present.then_some(&n.labels));
+        self.topology.key(key, nodes)
+    }
+
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub fn tally(&self, index: TallyIndex) -> Option<&Tally> {
+        self.tallies.get(index.0 as usize)?.as_ref()
+    }
+
+    /// Begins to count, with what is there. Ends with [`Cluster::forget_tally`].
+    pub fn count(&mut self, spec: TallySpec) -> TallyIndex {
+        let index = self.free_tallies.pop().unwrap_or_else(|| {
+            self.tallies.push(None);
+            TallyIndex(u32::try_from(self.tallies.len() - 1).unwrap_or(u32::MAX))
+        });
+        let mut tally = Tally::new(spec);
+        if tally.spec.eligible.is_some() {
+            for (slot, node) in self.nodes.iter().enumerate().filter(|(_, n)| n.present) {
+                tally.set_node(slot, self.topology.value(tally.key(), slot), Some(node));
+            }
+        }
+        for shape in self.shapes.values_mut() {
+            let weight = (tally.spec.weigh)(&shape.shape);
+            if weight == 0 {
+                continue;
+            }
+            shape.gives.push((index, weight));
+            for (slot, (living, deleted)) in &shape.places {
+                let pods = if tally.spec.living { *living } else { living + deleted };
+                if pods > 0 {
+                    tally.add(*slot, self.topology.value(tally.key(), *slot), weight * i64::from(pods));
+                }
+            }
+        }
+        self.tallies[index.0 as usize] = Some(tally);
+        index
+    }
+
+    pub fn forget_tally(&mut self, index: TallyIndex) {
+        if self.tallies.get_mut(index.0 as usize).and_then(Option::take).is_some() {
+            for shape in self.shapes.values_mut() {
+                shape.gives.retain(|(i, _)| *i != index);
+            }
+            self.free_tallies.push(index);
+        }
+    }
+
+    /// Topology keys that affinity terms of placed pods name, or once named.
+    pub fn term_keys(&self) -> &BTreeSet<Box<str>> {
+        &self.term_keys
+    }
+}
+
+fn give(
+    tallies: &mut [Option<Tally>],
+    topology: &Topology,
+    shape: &ShapeUse,
+    slot: usize,
+    deleting: bool,
+    sign: i64,
+) {
+    for (index, weight) in &shape.gives {
+        if let Some(tally) = &mut tallies[index.0 as usize]
+            && !(deleting && tally.spec.living)
+        {
+            tally.add(slot, topology.value(tally.key(), slot), sign * weight);
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! Pods that wait: ready to be tried, backing off, or refused until something changes.
+//! Pods that wait: ready to be tried, backing off, refused until something changes, or gated.
 
 use crate::cluster::Cluster;
-use crate::framework::{Change, Profile};
+use crate::event::Event;
+use crate::framework::Profile;
 use crate::pod::PodInfo;
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// A pod refused is tried again after this long even where nothing seems to help it.
@@ -15,33 +16,38 @@ pub const UNSCHEDULABLE_LIMIT: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub pod: Arc<PodInfo>,
+    /// Which profile is to schedule it.
+    pub profile: usize,
     /// Tries so far.
     pub attempts: u32,
-    /// When it first came, for metrics.
-    pub first: Timestamp,
+    /// When it was first tried, for metrics.
+    pub first: Option<Timestamp>,
+    /// It was woken because it had waited long, not because something helped.
+    pub flushed: bool,
     /// When it came into the queue it is in.
     since: Timestamp,
-    /// Bit per plugin that refused it last.
+    /// When it came, or was refused last: its turn among equals.
+    stamp: Timestamp,
+    /// Bit per plugin that refused it last; none: every event may help.
     refused_by: u64,
+    /// Its last try failed for reasons of ours.
+    failed: bool,
     seq: u64,
 }
 
-/// In the heap: higher priority first, then the longest waiting.
+/// In the heap: higher rank first, then the longest waiting.
 #[derive(Debug)]
 struct Turn {
-    priority: i32,
-    since: Timestamp,
+    rank: i64,
+    stamp: Timestamp,
     seq: u64,
     uid: Box<str>,
 }
 
 impl Ord for Turn {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.priority, Reverse(self.since), Reverse(self.seq)).cmp(&(
-            other.priority,
-            Reverse(other.since),
-            Reverse(other.seq),
-        ))
+        let key = |t: &Self| (t.rank, Reverse(t.stamp), Reverse(t.seq));
+        key(self).cmp(&key(other))
     }
 }
 
@@ -64,7 +70,19 @@ enum Place {
     Active,
     BackingOff,
     Unschedulable,
-    Gated,
+    /// Kept out by a plugin, by its place in the profile.
+    Gated(usize),
+}
+
+impl Place {
+    fn number(self) -> usize {
+        match self {
+            Self::Active => 0,
+            Self::BackingOff => 1,
+            Self::Unschedulable => 2,
+            Self::Gated(_) => 3,
+        }
+    }
 }
 
 /// How long a pod waits after failed tries.
@@ -80,6 +98,16 @@ impl Default for Backoff {
     }
 }
 
+impl Backoff {
+    fn after(&self, attempts: u32) -> SignedDuration {
+        let doublings = attempts.saturating_sub(1).min(16);
+        self.initial.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max)
+    }
+}
+
+/// How many pods went into each queue, by upstream's word for why.
+pub type Moves = HashMap<(&'static str, &'static str), u64>;
+
 /// The queues of one scheduler. Each pod is in exactly one place; heaps may hold turns that are no longer
 /// true and skip them by their number.
 #[derive(Default)]
@@ -87,8 +115,12 @@ pub struct Queue {
     entries: HashMap<Box<str>, (Place, Entry)>,
     active: BinaryHeap<Turn>,
     backing_off: BinaryHeap<Reverse<(Timestamp, u64, Box<str>)>>,
+    /// Refused ones, by when they came there.
+    waiting: BTreeSet<(Timestamp, u64, Box<str>)>,
+    counts: [usize; 4],
     backoff: Backoff,
     seq: u64,
+    moves: Moves,
 }
 
 impl Queue {
@@ -106,166 +138,277 @@ impl Queue {
 
     /// Counts in the order active, backing off, unschedulable, gated.
     pub fn counts(&self) -> [usize; 4] {
-        let mut out = [0; 4];
-        for (place, _) in self.entries.values() {
-            out[*place as usize] += 1;
-        }
-        out
+        self.counts
     }
 
-    fn put(&mut self, mut entry: Entry, place: Place, now: Timestamp) {
+    /// What went where since last asked, by `(queue, event)`.
+    pub fn moves(&mut self) -> Moves {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// The waiting pod.
+    pub fn get(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.entries.get(uid).map(|(_, e)| &e.pod)
+    }
+
+    fn take(&mut self, uid: &str) -> Option<(Place, Entry)> {
+        let (place, entry) = self.entries.remove(uid)?;
+        self.counts[place.number()] -= 1;
+        if place == Place::Unschedulable {
+            self.waiting.remove(&(entry.since, entry.seq, uid.into()));
+        }
+        Some((place, entry))
+    }
+
+    fn put(&mut self, mut entry: Entry, place: Place, profile: &Profile, why: &'static str, now: Timestamp) {
         self.seq += 1;
         (entry.seq, entry.since) = (self.seq, now);
         let uid = entry.pod.uid.clone();
         match place {
             Place::Active => self.active.push(Turn {
-                priority: entry.pod.priority,
-                since: entry.first,
+                rank: profile.rank(&entry.pod),
+                stamp: entry.stamp,
                 seq: entry.seq,
                 uid: uid.clone(),
             }),
             Place::BackingOff => {
-                let at = now.checked_add(self.pause(entry.attempts)).unwrap_or(now);
+                let pause = self.backoff.after(entry.attempts);
+                let at = entry.stamp.checked_add(pause).unwrap_or(now);
                 self.backing_off.push(Reverse((at, entry.seq, uid.clone())));
             }
-            Place::Unschedulable | Place::Gated => {}
+            Place::Unschedulable => {
+                self.waiting.insert((now, entry.seq, uid.clone()));
+            }
+            Place::Gated(_) => {}
         }
+        let queue = match place {
+            Place::Active => "active",
+            Place::BackingOff => "backoff",
+            Place::Unschedulable => "unschedulable",
+            Place::Gated(_) => "gated",
+        };
+        *self.moves.entry((queue, why)).or_default() += 1;
+        self.counts[place.number()] += 1;
         self.entries.insert(uid, (place, entry));
     }
 
-    fn pause(&self, attempts: u32) -> SignedDuration {
-        let doublings = attempts.saturating_sub(1).min(16);
-        (self.backoff.initial * (1 << doublings)).min(self.backoff.max)
+    /// Where a pod may go now that it wishes to `place`.
+    fn admitted(place: Place, pod: &PodInfo, profile: &Profile, cluster: &Cluster) -> Place {
+        profile.admit(pod, cluster).map_or_else(|(plugin, _)| Place::Gated(plugin), |()| place)
     }
 
     /// A pod that waits to be scheduled, new or changed. A change of a refused pod may be what it needs.
-    pub fn set(&mut self, pod: Arc<PodInfo>, now: Timestamp) {
-        match self.entries.remove(&pod.uid) {
-            None => {
-                let place = if pod.gated { Place::Gated } else { Place::Active };
-                let entry = Entry { pod, attempts: 0, first: now, since: now, refused_by: 0, seq: 0 };
-                self.put(entry, place, now);
+    pub fn set(
+        &mut self,
+        pod: Arc<PodInfo>,
+        at: usize,
+        profile: &Profile,
+        cluster: &Cluster,
+        now: Timestamp,
+    ) {
+        let Some((place, entry)) = self.take(&pod.uid) else {
+            let place = Self::admitted(Place::Active, &pod, profile, cluster);
+            let entry = Entry {
+                pod,
+                profile: at,
+                attempts: 0,
+                first: None,
+                flushed: false,
+                since: now,
+                stamp: now,
+                refused_by: 0,
+                failed: false,
+                seq: 0,
+            };
+            return self.put(entry, place, profile, "UnscheduledPodAdd", now);
+        };
+        let event = Event::Changed { old: &entry.pod, new: &pod };
+        let moved = match place {
+            Place::Gated(_) => {
+                Some(Self::admitted(Place::Active, &pod, profile, cluster)).filter(|p| *p != place)
             }
-            Some((place, entry)) => {
-                let status_only = same_wish(&entry.pod, &pod);
-                let place = match place {
-                    _ if pod.gated => Place::Gated,
-                    Place::Gated => Place::Active,
-                    Place::Unschedulable if !status_only => Place::BackingOff,
-                    Place::Unschedulable | Place::BackingOff if status_only => {
-                        // Our own status patch comes back as a change: it helps nobody, and keeps its place.
-                        let uid = pod.uid.clone();
-                        self.entries.insert(uid, (place, Entry { pod, ..entry }));
-                        return;
-                    }
-                    other => other,
-                };
-                self.put(Entry { pod, ..entry }, place, now);
+            Place::Unschedulable if helped(&entry, &pod, &event, profile, cluster) => {
+                let waited = now.duration_since(entry.stamp) >= self.backoff.after(entry.attempts);
+                let to = if waited { Place::Active } else { Place::BackingOff };
+                Some(Self::admitted(to, &pod, profile, cluster))
+            }
+            _ => None,
+        };
+        match moved {
+            Some(to) => self.put(Entry { pod, ..entry }, to, profile, "UnscheduledPodUpdate", now),
+            None => {
+                // Our own status patch comes back as a change: it helps nobody, and keeps its place.
+                let uid = pod.uid.clone();
+                self.counts[place.number()] += 1;
+                if place == Place::Unschedulable {
+                    self.waiting.insert((entry.since, entry.seq, uid.clone()));
+                }
+                let ranked = place == Place::Active && profile.rank(&entry.pod) != profile.rank(&pod);
+                self.entries.insert(uid.clone(), (place, Entry { pod, ..entry }));
+                if ranked && let Some((_, entry)) = self.take(&uid) {
+                    self.put(entry, place, profile, "UnscheduledPodUpdate", now);
+                }
             }
         }
     }
 
     /// The pod was bound, deleted, or is no longer ours.
     pub fn remove(&mut self, uid: &str) {
-        self.entries.remove(uid);
+        self.take(uid);
     }
 
-    /// The next pod to try; its entry leaves the queue.
-    pub fn pop(&mut self, now: Timestamp) -> Option<Entry> {
-        self.end_backoffs(now);
+    /// The next pod to try; its entry leaves the queue. With nobody ready, those that back off after a
+    /// refusal need not wait longer.
+    pub fn pop(&mut self, profiles: &[Profile], now: Timestamp) -> Option<Entry> {
+        self.end_backoffs(profiles, now);
         while let Some(turn) = self.active.pop() {
-            let current = self
-                .entries
-                .get(&turn.uid)
-                .is_some_and(|(place, e)| *place == Place::Active && e.seq == turn.seq);
-            if current && let Some((_, mut entry)) = self.entries.remove(&turn.uid) {
+            if self.is_current(&turn.uid, Place::Active, turn.seq)
+                && let Some((_, mut entry)) = self.take(&turn.uid)
+            {
                 entry.attempts += 1;
+                entry.first.get_or_insert(now);
                 return Some(entry);
             }
         }
-        None
+        self.early(now)
     }
 
-    fn end_backoffs(&mut self, now: Timestamp) {
+    fn early(&mut self, now: Timestamp) -> Option<Entry> {
+        let mut kept = Vec::new();
+        let mut found = None;
+        while let Some(Reverse((at, seq, uid))) = self.backing_off.pop() {
+            if !self.is_current(&uid, Place::BackingOff, seq) {
+                continue;
+            }
+            if self.entries.get(&uid).is_some_and(|(_, e)| e.failed) {
+                kept.push(Reverse((at, seq, uid)));
+                continue;
+            }
+            found = self.take(&uid);
+            break;
+        }
+        self.backing_off.extend(kept);
+        let (_, mut entry) = found?;
+        entry.attempts += 1;
+        entry.first.get_or_insert(now);
+        Some(entry)
+    }
+
+    fn is_current(&self, uid: &str, place: Place, seq: u64) -> bool {
+        self.entries.get(uid).is_some_and(|(p, e)| *p == place && e.seq == seq)
+    }
+
+    fn end_backoffs(&mut self, profiles: &[Profile], now: Timestamp) {
         while let Some(Reverse((at, ..))) = self.backing_off.peek()
             && *at <= now
             && let Some(Reverse((_, seq, uid))) = self.backing_off.pop()
         {
-            let current =
-                self.entries.get(&uid).is_some_and(|(place, e)| *place == Place::BackingOff && e.seq == seq);
-            if current && let Some((_, entry)) = self.entries.remove(&uid) {
-                self.put(entry, Place::Active, now);
+            if self.is_current(&uid, Place::BackingOff, seq)
+                && let Some((_, entry)) = self.take(&uid)
+                && let Some(profile) = profiles.get(entry.profile)
+            {
+                self.put(entry, Place::Active, profile, "BackoffComplete", now);
             }
         }
     }
 
     /// No node would do: the pod waits until a change helps one of the plugins that refused it.
-    pub fn refuse(&mut self, mut entry: Entry, plugins: u64, now: Timestamp) {
-        entry.refused_by = plugins;
-        self.put(entry, Place::Unschedulable, now);
+    pub fn refuse(&mut self, mut entry: Entry, plugins: u64, profile: &Profile, now: Timestamp) {
+        (entry.refused_by, entry.failed, entry.stamp) = (plugins, false, now);
+        self.put(entry, Place::Unschedulable, profile, "ScheduleAttemptFailure", now);
     }
 
     /// Something failed that trying again may mend.
-    pub fn retry(&mut self, entry: Entry, now: Timestamp) {
-        self.put(entry, Place::BackingOff, now);
+    pub fn retry(&mut self, mut entry: Entry, profile: &Profile, now: Timestamp) {
+        (entry.refused_by, entry.failed, entry.stamp) = (0, true, now);
+        self.put(entry, Place::BackingOff, profile, "ScheduleAttemptFailure", now);
     }
 
-    /// Wakes the pods a change may help.
-    pub fn changed(&mut self, change: Change, profile: &Profile, cluster: &Cluster, now: Timestamp) {
-        let helped: Vec<Box<str>> = self
-            .entries
-            .iter()
-            .filter(|(_, (place, e))| {
-                *place == Place::Unschedulable
-                    && profile.plugins.iter().enumerate().any(|(i, (plugin, _))| {
-                        (e.refused_by == 0 || e.refused_by & (1 << i) != 0)
-                            && plugin.helps(&e.pod, change, cluster)
-                    })
-            })
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        for uid in helped {
-            self.wake(&uid, now);
+    /// Wakes the pods an event may help. Equal pods get the same answer.
+    pub fn changed(&mut self, event: &Event<'_>, profiles: &[Profile], cluster: &Cluster, now: Timestamp) {
+        let mut answers: HashMap<(u128, u64, usize), bool> = HashMap::new();
+        let mut woken: Vec<Box<str>> = Vec::new();
+        for (_, _, uid) in &self.waiting {
+            let Some((Place::Unschedulable, entry)) = self.entries.get(uid) else { continue };
+            let Some(profile) = profiles.get(entry.profile) else { continue };
+            let key = (entry.pod.id, entry.refused_by, entry.profile);
+            let answer = || helped(entry, &entry.pod, event, profile, cluster);
+            if *answers.entry(key).or_insert_with(answer) {
+                woken.push(uid.clone());
+            }
+        }
+        for uid in woken {
+            self.wake(&uid, event.label(), profiles, cluster, now);
         }
     }
 
-    fn wake(&mut self, uid: &str, now: Timestamp) {
-        let Some((_, entry)) = self.entries.remove(uid) else { return };
-        let waited = now.duration_since(entry.since) >= self.pause(entry.attempts);
-        self.put(entry, if waited { Place::Active } else { Place::BackingOff }, now);
+    /// A pod's own preemption is done, or failed: it may be tried again.
+    pub fn activate(&mut self, uid: &str, profiles: &[Profile], cluster: &Cluster, now: Timestamp) {
+        if self.entries.get(uid).is_some_and(|(p, _)| *p != Place::Active) {
+            let Some((_, entry)) = self.take(uid) else { return };
+            let Some(profile) = profiles.get(entry.profile) else { return };
+            let place = Self::admitted(Place::Active, &entry.pod, profile, cluster);
+            self.put(entry, place, profile, "ForceActivate", now);
+        }
+    }
+
+    fn wake(
+        &mut self,
+        uid: &str,
+        why: &'static str,
+        profiles: &[Profile],
+        cluster: &Cluster,
+        now: Timestamp,
+    ) {
+        let Some((_, entry)) = self.take(uid) else { return };
+        let Some(profile) = profiles.get(entry.profile) else { return };
+        let waited = now.duration_since(entry.stamp) >= self.backoff.after(entry.attempts);
+        let place = if waited { Place::Active } else { Place::BackingOff };
+        let place = Self::admitted(place, &entry.pod, profile, cluster);
+        self.put(entry, place, profile, why, now);
+    }
+
+    /// Asks the gates again, after something they depend on has changed.
+    pub fn recheck(&mut self, profiles: &[Profile], cluster: &Cluster, now: Timestamp) {
+        if self.counts[3] == 0 {
+            return;
+        }
+        let gated = self.entries.iter().filter(|(_, (place, _))| matches!(place, Place::Gated(_)));
+        let open = gated
+            .filter(|(_, (_, e))| profiles.get(e.profile).is_some_and(|p| p.admit(&e.pod, cluster).is_ok()));
+        let open: Vec<Box<str>> = open.map(|(uid, _)| uid.clone()).collect();
+        for uid in open {
+            self.wake(&uid, "AssignedPodDelete", profiles, cluster, now);
+        }
     }
 
     /// Wakes pods that were refused long ago.
-    pub fn flush(&mut self, now: Timestamp) {
-        let old: Vec<Box<str>> = self
-            .entries
-            .iter()
-            .filter(|(_, (place, e))| {
-                *place == Place::Unschedulable && now.duration_since(e.since) >= UNSCHEDULABLE_LIMIT
-            })
-            .map(|(uid, _)| uid.clone())
-            .collect();
+    pub fn flush(&mut self, profiles: &[Profile], cluster: &Cluster, now: Timestamp) {
+        let limit = |since: Timestamp| now.duration_since(since) >= UNSCHEDULABLE_LIMIT;
+        let old: Vec<Box<str>> =
+            self.waiting.iter().take_while(|(s, ..)| limit(*s)).map(|(.., uid)| uid.clone()).collect();
         for uid in old {
-            self.wake(&uid, now);
+            if let Some((Place::Unschedulable, entry)) = self.entries.get_mut(&uid) {
+                entry.flushed = true;
+                self.wake(&uid, "UnschedulableTimeout", profiles, cluster, now);
+            }
         }
     }
 
     /// When there is something to do by itself; `None`: not before a change.
     pub fn next(&self) -> Option<Timestamp> {
         let backoff = self.backing_off.peek().map(|Reverse((at, ..))| *at);
-        let waiting = self.entries.values().filter(|(place, _)| *place == Place::Unschedulable);
-        let oldest =
-            waiting.map(|(_, e)| e.since).min().and_then(|s| s.checked_add(UNSCHEDULABLE_LIMIT).ok());
-        [backoff, oldest].into_iter().flatten().min()
+        let oldest = self.waiting.first().map(|(since, ..)| *since);
+        let limit = oldest.and_then(|s| s.checked_add(UNSCHEDULABLE_LIMIT).ok());
+        [backoff, limit].into_iter().flatten().min()
     }
 }
 
-/// Whether two states of a pod ask for the same.
-fn same_wish(a: &PodInfo, b: &PodInfo) -> bool {
-    a.requests == b.requests
-        && a.labels == b.labels
-        && a.tolerations == b.tolerations
-        && a.node_selector == b.node_selector
-        && a.gated == b.gated
-        && a.deleting == b.deleting
+/// Whether an event helps a pod, in the eyes of those who refused it.
+fn helped(entry: &Entry, pod: &PodInfo, event: &Event<'_>, profile: &Profile, cluster: &Cluster) -> bool {
+    if entry.refused_by == 0 || entry.refused_by & crate::cycle::EXTENDER != 0 {
+        return true;
+    }
+    let asked = profile.plugins.iter().enumerate().filter(|(i, _)| entry.refused_by & (1 << i) != 0);
+    asked.into_iter().any(|(_, plugin)| plugin.helps(pod, event, cluster))
 }

@@ -1,7 +1,7 @@
 //! `NodeName`: a pod that names its node goes nowhere else.
 
-use gantry_scheduler_core::framework::{Carried, Change};
-use gantry_scheduler_core::{Cluster, NodeInfo, Plugin, PodInfo, Rejection};
+use gantry_scheduler_core::framework::{Carried, Cx};
+use gantry_scheduler_core::{Cluster, Event, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection};
 
 pub struct NodeName;
 
@@ -10,14 +10,18 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &Carried) -> Result<(), Rejection> {
-        if !pod.node.is_empty() && pod.node != node.name {
+    fn points(&self) -> &'static [Point] {
+        &[Point::Filter]
+    }
+
+    fn filter(&self, cx: &Cx<'_>, _: NodeIndex, node: &NodeInfo, _: &Carried) -> Result<(), Rejection> {
+        if !cx.pod.node.is_empty() && cx.pod.node != node.name {
             return Err(Rejection::unresolvable("node(s) didn't match the requested node name"));
         }
         Ok(())
     }
 
-    fn helps(&self, pod: &PodInfo, change: Change, cluster: &Cluster) -> bool {
-        crate::node_passes(self, pod, change, cluster)
+    fn helps(&self, _: &PodInfo, event: &Event<'_>, _: &Cluster) -> bool {
+        matches!(event, Event::NodeAdded(_))
     }
 }

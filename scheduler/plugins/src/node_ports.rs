@@ -1,7 +1,7 @@
 //! `NodePorts`: a port of the node itself serves one pod.
 
-use gantry_scheduler_core::framework::{Carried, Change, PreFilter};
-use gantry_scheduler_core::{Cluster, NodeInfo, Plugin, PodInfo, Rejection};
+use gantry_scheduler_core::framework::{Carried, Cx, PreFilter};
+use gantry_scheduler_core::{Cluster, Event, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection};
 
 pub struct NodePorts;
 
@@ -10,12 +10,16 @@ impl Plugin for NodePorts {
         "NodePorts"
     }
 
-    fn pre_filter(&self, pod: &PodInfo, _: &Cluster, _: &mut Carried) -> PreFilter {
-        if pod.ports.is_empty() { PreFilter::Skip } else { PreFilter::Run }
+    fn points(&self) -> &'static [Point] {
+        &[Point::PreFilter, Point::Filter]
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &Carried) -> Result<(), Rejection> {
-        if pod.ports.iter().any(|p| node.ports.iter().any(|used| used.conflicts(p))) {
+    fn pre_filter(&self, cx: &Cx<'_>, _: &mut Carried) -> PreFilter {
+        if cx.pod.ports.is_empty() { PreFilter::Skip } else { PreFilter::Run }
+    }
+
+    fn filter(&self, cx: &Cx<'_>, _: NodeIndex, node: &NodeInfo, _: &Carried) -> Result<(), Rejection> {
+        if cx.pod.ports.iter().any(|p| node.ports.iter().any(|used| used.conflicts(p))) {
             return Err(Rejection::unschedulable(
                 "node(s) didn't have free ports for the requested pod ports",
             ));
@@ -23,8 +27,11 @@ impl Plugin for NodePorts {
         Ok(())
     }
 
-    fn helps(&self, pod: &PodInfo, change: Change, cluster: &Cluster) -> bool {
-        let (Change::NodeAdded(index) | Change::NodeChanged(index) | Change::PodLeft(index)) = change;
-        cluster.node(index).is_some_and(|node| self.filter(pod, node, &None).is_ok())
+    fn helps(&self, pod: &PodInfo, event: &Event<'_>, _: &Cluster) -> bool {
+        match event {
+            Event::NodeAdded(_) => true,
+            Event::PodRemoved(gone) => gone.ports.iter().any(|g| pod.ports.iter().any(|p| p.conflicts(g))),
+            _ => false,
+        }
     }
 }

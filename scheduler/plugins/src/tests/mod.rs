@@ -1,6 +1,14 @@
+mod fixtures;
+mod hints;
+mod property;
+mod random;
+mod reference;
+mod volumes;
+
 use crate::default_profile;
-use gantry_scheduler_core::preemption::{Preemption, preempt};
-use gantry_scheduler_core::{Change, Cluster, Outcome, PodInfo, Queue, schedule};
+use fixtures::World;
+use gantry_scheduler_core::preemption::Preemption;
+use gantry_scheduler_core::{Cluster, Event, Failure, Memory, Outcome, PodInfo, Profile, Queue};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rand::SeedableRng;
@@ -38,24 +46,12 @@ fn cpu(amount: &str) -> Value {
 
 /// Where the pod goes, or why not.
 fn decide(nodes: &[Node], placed: &[Arc<PodInfo>], p: &PodInfo) -> String {
-    let mut cluster = Cluster::default();
+    let mut world = World::default();
     for n in nodes {
-        cluster.set_node(n);
+        world.cluster.set_node(n);
     }
-    placed.iter().for_each(|p| cluster.set_pod(p.clone()));
-    let profile = default_profile("default-scheduler");
-    let mut rng = rand::rngs::StdRng::seed_from_u64(7);
-    match schedule(&profile, p, &cluster, &mut 0, &mut rng) {
-        Outcome::Node(i) => cluster.node(i).unwrap().name.to_string(),
-        Outcome::Unschedulable(failure) => match preempt(&profile, p, &cluster, &failure) {
-            Preemption::Nothing(text) => format!("{} {text}", failure.message()),
-            Preemption::Evict { node, victims } => {
-                let mut names: Vec<_> = victims.iter().map(|v| &*v.name).collect();
-                names.sort();
-                format!("{} without {}", cluster.node(node).unwrap().name, names.join(","))
-            }
-        },
-    }
+    placed.iter().for_each(|p| drop(world.cluster.set_pod(p.clone())));
+    world.decide(p)
 }
 
 fn on(name: &str, node: &str, spec: Value) -> Arc<PodInfo> {
@@ -159,26 +155,23 @@ fn preemption_takes_the_fewest_of_the_least_important() {
 
 #[test]
 fn refused_pods_wake_for_changes_that_help_and_no_others() {
-    let profile = default_profile("default-scheduler");
-    let (mut cluster, mut queue) = (Cluster::default(), Queue::default());
+    let profiles = [default_profile("default-scheduler")];
+    let (mut world, mut queue) = (World::default(), Queue::default());
     let mut now = Timestamp::UNIX_EPOCH;
-    cluster.set_node(&node("a", json!({})));
-    cluster.set_pod(on("x", "a", cpu("2")));
-    queue.set(pod("p", cpu("1")), now);
-    let entry = queue.pop(now).unwrap();
-    let mut rng = rand::rngs::StdRng::seed_from_u64(7);
-    let Outcome::Unschedulable(failure) = schedule(&profile, &entry.pod, &cluster, &mut 0, &mut rng) else {
-        panic!("must not fit")
-    };
-    queue.refuse(entry, failure.plugins, now);
+    world.cluster.set_node(&node("a", json!({})));
+    world.cluster.set_pod(on("x", "a", cpu("2")));
+    queue.set(pod("p", cpu("1")), 0, &profiles[0], &world.cluster, now);
+    let entry = queue.pop(&profiles, now).unwrap();
+    let failure = world.refuse(&entry.pod);
+    queue.refuse(entry, failure.plugins, &profiles[0], now);
     now = now.checked_add(SignedDuration::from_secs(20)).unwrap();
-    cluster.set_node(&node("small", json!({"status": {"allocatable": {"cpu": "500m"}}})));
-    queue.changed(Change::NodeAdded(cluster.index("small").unwrap()), &profile, &cluster, now);
-    assert!(queue.pop(now).is_none(), "too small a node must not wake it");
-    let at = cluster.index("a").unwrap();
-    cluster.remove_pod("x");
-    queue.changed(Change::PodLeft(at), &profile, &cluster, now);
-    assert!(queue.pop(now).is_some(), "room must wake it");
+    let (small, _) =
+        world.cluster.set_node(&node("small", json!({"status": {"allocatable": {"cpu": "500m"}}})));
+    queue.changed(&Event::NodeAdded(small), &profiles, &world.cluster, now);
+    assert!(queue.pop(&profiles, now).is_none(), "too small a node must not wake it");
+    let gone = world.cluster.remove_pod("x").unwrap();
+    queue.changed(&Event::PodRemoved(&gone), &profiles, &world.cluster, now);
+    assert!(queue.pop(&profiles, now).is_some(), "room must wake it");
 }
 
 #[test]
@@ -193,8 +186,8 @@ fn sums_survive_any_order_of_events() {
                 0 => {
                     cluster.set_node(&node(&n, json!({})));
                 }
-                1 => cluster.remove_node(&n),
-                2 | 3 => cluster.set_pod(on(&p, &n, cpu("100m"))),
+                1 => drop(cluster.remove_node(&n)),
+                2 | 3 => drop(cluster.set_pod(on(&p, &n, cpu("100m")))),
                 4 => {
                     cluster.remove_pod(&p);
                 }
