@@ -5,6 +5,7 @@ use super::writes::{answer, check_name, decode, options, patch_kind, request, su
 use super::{collect, connect, namespace_of, reads, wrong_method};
 use crate::assemble::Server;
 use crate::cx::Cx;
+use crate::forms;
 use crate::http::body::Body;
 use crate::http::respond::{self, Answer};
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub(super) async fn serve(
     let body = if cx.info.verb == "get" { Bytes::new() } else { collect(http.into_body()).await? };
     match (sub.name, cx.info.verb) {
         ("binding", _) => bind(cx, endpoint, sub, &body).await,
-        ("eviction", _) => evict(cx, endpoint, sub, &body).await,
+        ("eviction", _) => evict(server, cx, endpoint, sub, &body).await,
         ("token", _) => token(server, cx, endpoint, sub, &body).await,
         ("finalize", _) => finalize(cx, endpoint, &body).await,
         ("scale", "get") => read_scale(cx, endpoint).await,
@@ -98,6 +99,7 @@ async fn bind(
 }
 
 async fn evict(
+    server: &Arc<Server>,
     cx: &mut Cx,
     endpoint: &Arc<Endpoint>,
     sub: &Subresource,
@@ -115,7 +117,10 @@ async fn evict(
         delete.dry_run_values.push("All".into());
     }
     let mut rq = request(cx, endpoint, &options);
-    let done = endpoint.evict(&mut rq, &delete).await;
+    // Served as long as pods are.
+    let budgets = server.registry.get("policy", "v1", "poddisruptionbudgets");
+    let budgets = budgets.ok_or_else(|| Status::internal("disruption budgets are not served"))?;
+    let done = endpoint.evict(&mut rq, &delete, budgets).await;
     let warnings = rq.warnings;
     cx.warnings.extend(warnings);
     done?;
@@ -168,14 +173,15 @@ async fn finalize(cx: &mut Cx, endpoint: &Arc<Endpoint>, body: &Bytes) -> Status
 }
 
 async fn read_scale(cx: &mut Cx, endpoint: &Arc<Endpoint>) -> StatusResult<Answer> {
-    let accepted = cx.accepted(false)?;
+    let accepted = cx.accepted(true)?;
     let namespace = namespace_of(endpoint.kind, &cx.info);
     let object = endpoint
         .cache
         .get(namespace, &cx.info.name, cx.query.text("resourceVersion"))
         .await?
         .ok_or_else(|| Status::not_found(&endpoint.kind.group_resource(), &cx.info.name))?;
-    respond::object(200, scale::scale_object(&object)?.body(), accepted, false)
+    let body = forms::scale(&scale::scale_object(&object)?, accepted.transform, cx)?;
+    respond::object(200, &body, accepted, false)
 }
 
 async fn write_scale(
@@ -185,7 +191,7 @@ async fn write_scale(
     verb: &str,
     body: &Bytes,
 ) -> StatusResult<Answer> {
-    let accepted = cx.accepted(false)?;
+    let accepted = cx.accepted(true)?;
     let gvk = gvk(endpoint, sub);
     let Updated { object, .. } = if verb == "patch" {
         let kind = patch_kind(cx)?;
@@ -205,5 +211,6 @@ async fn write_scale(
         cx.warnings.extend(warnings);
         updated?
     };
-    respond::object(200, scale::scale_object(&object)?.body(), accepted, false)
+    let body = forms::scale(&scale::scale_object(&object)?, accepted.transform, cx)?;
+    respond::object(200, &body, accepted, false)
 }

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod cron;
 pub mod default;
+pub mod disruption;
 pub mod managed;
 pub mod patch;
 pub mod path;

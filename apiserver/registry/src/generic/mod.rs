@@ -8,6 +8,7 @@ pub mod convert;
 pub mod create;
 pub mod delete;
 mod duplicates;
+mod eviction;
 pub mod fields;
 pub mod metadata;
 pub mod namespace;

@@ -1,4 +1,4 @@
-//! What is special about pods: binding to a node, and eviction.
+//! What is special about pods: binding to a node, and going by somebody's will.
 
 use super::options::DeleteOptions;
 use super::{Current, Endpoint, Request, Written, time_text};
@@ -145,18 +145,18 @@ impl Endpoint {
         self.change(rq, rq.options.dry_run, &change).await.map(|_| ())
     }
 
-    /// `POST pods/<name>/eviction`: marks the pod as disrupted and deletes it. No budget is consulted: their
-    /// kind is not served.
+    /// Marks a pod as disrupted and deletes it, whatever budgets say.
     ///
     /// # Errors
     /// As [`Endpoint::delete`].
-    pub async fn evict(&self, rq: &mut Request<'_>, options: &DeleteOptions) -> StatusResult<()> {
+    pub(super) async fn disrupt(&self, rq: &mut Request<'_>, options: &DeleteOptions) -> StatusResult<()> {
+        let mut options = options.clone();
         let dry_run = rq.options.dry_run || options.dry_run();
         if !dry_run {
             let now = rq.now;
-            let kind = self.kind.group_kind();
+            let (kind, asked) = (self.kind.group_kind(), options.clone());
             let disrupted = |pod: &Document| {
-                super::delete::check_preconditions(&kind, pod, options)?;
+                super::delete::check_preconditions(&kind, pod, &asked)?;
                 let mut pod = pod.clone();
                 let condition = Condition {
                     kind: "DisruptionTarget".into(),
@@ -169,12 +169,11 @@ impl Endpoint {
                 set_condition(&mut pod, condition, now);
                 Ok(pod)
             };
-            self.change(rq, false, &disrupted).await?;
-        }
-        let mut options = options.clone();
-        if let Some(preconditions) = &mut options.preconditions {
-            // The mark above moved the version on; it was checked there.
-            preconditions.resource_version = None;
+            let marked = self.change(rq, false, &disrupted).await?;
+            if let Some(version) = options.preconditions.as_mut().and_then(|p| p.resource_version.as_mut()) {
+                // The mark moved the version on; it was checked there.
+                *version = marked.revision().to_string();
+            }
         }
         self.delete(rq, &options).await.map(|_| ())
     }
