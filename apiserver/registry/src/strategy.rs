@@ -73,6 +73,14 @@ pub enum Propagation {
 pub trait Strategy: Send + Sync + 'static {
     type Kind: Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send;
 
+    /// Sees to what the typed form cannot tell or would not take. Runs before [`Strategy::default`].
+    ///
+    /// # Errors
+    /// `BadRequest` for what upstream's decoding refuses.
+    fn read(&self, _object: &mut Document) -> StatusResult<()> {
+        Ok(())
+    }
+
     /// Functional defaults, after the schema's own: runs on every write and on objects read from the store
     /// that were written by an older version.
     fn default(&self, _object: &mut Self::Kind) {}
@@ -240,7 +248,8 @@ fn excerpt(body: &[u8], names: &[&str]) -> Option<String> {
 }
 
 impl<S: Strategy> AnyStrategy for Erased<S> {
-    fn default(&self, object: Document) -> StatusResult<Document> {
+    fn default(&self, mut object: Document) -> StatusResult<Document> {
+        self.0.read(&mut object)?;
         let mut kind = typed(&object)?;
         self.0.default(&mut kind);
         untyped(&kind)

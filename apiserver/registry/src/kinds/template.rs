@@ -4,7 +4,10 @@ use crate::kinds::core::pod;
 use crate::kinds::prelude::*;
 use crate::kinds::validate::options::PodOptions;
 use crate::kinds::validate::resources::NOT_NEGATIVE;
+use gantry_types::Document;
 use gantry_types::k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 
 /// A count or duration that must not be negative.
 pub fn not_negative(n: Option<i64>, path: &Path) -> Option<Error> {
@@ -46,7 +49,15 @@ pub fn decremented(new: Option<i32>, old: Option<i32>) -> bool {
     old.is_some_and(|old| new.is_none_or(|new| new < old))
 }
 
-/// The typed form cannot tell an absent selector from one without terms; both are `None`.
+/// Lets the typed form tell a selector without terms from none.
+pub fn mark_selector(object: &mut Document) {
+    let selector: Option<BTreeMap<String, IgnoredAny>> = object.get_at(&["spec", "selector"]);
+    if selector.is_some_and(|s| s.is_empty()) {
+        object.set_at(&["spec", "selector", "matchLabels"], BTreeMap::<&str, &str>::new());
+    }
+}
+
+/// The selector, unless absent; see [`mark_selector`].
 pub fn present(s: &LabelSelector) -> Option<&LabelSelector> {
     (s.match_labels.is_some() || s.match_expressions.is_some()).then_some(s)
 }

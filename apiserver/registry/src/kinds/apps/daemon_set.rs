@@ -10,6 +10,10 @@ use gantry_types::field::go_quote;
 use gantry_types::k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetStatus, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
 };
+use gantry_types::{Document, Status, StatusResult};
+
+use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 
 /// The selector never changes; an annotation counts the templates there have been.
 pub struct DaemonSets;
@@ -138,6 +142,22 @@ fn same_template(a: &DaemonSet, b: &DaemonSet) -> bool {
 
 impl Strategy for DaemonSets {
     type Kind = DaemonSet;
+
+    fn read(&self, object: &mut Document) -> StatusResult<()> {
+        template::mark_selector(object);
+        let annotations: BTreeMap<String, String> =
+            object.get_at(&["metadata", "annotations"]).unwrap_or_default();
+        let Some(text) = annotations.get(GENERATION) else { return Ok(()) };
+        let Err(error) = text.parse::<i64>() else { return Ok(()) };
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Err(Status::bad_request(format!(
+            "DaemonSet in version \"v1\" cannot be handled as a DaemonSet: strconv.ParseInt: parsing {}: {why}",
+            go_quote(text)
+        )))
+    }
 
     fn default(&self, set: &mut DaemonSet) {
         set.status.get_or_insert_default();

@@ -8,6 +8,7 @@ use crate::kinds::{print, validate::meta};
 use gantry_types::k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment,
 };
+use gantry_types::{Document, StatusResult};
 
 /// The selector never changes; annotations count as part of the desired state.
 pub struct Deployments;
@@ -112,6 +113,11 @@ fn validate_status(s: &DeploymentStatus, old: &DeploymentStatus) -> ErrorList {
 
 impl Strategy for Deployments {
     type Kind = Deployment;
+
+    fn read(&self, object: &mut Document) -> StatusResult<()> {
+        template::mark_selector(object);
+        Ok(())
+    }
 
     fn default(&self, d: &mut Deployment) {
         d.status.get_or_insert_default();

@@ -6,6 +6,7 @@ use crate::kinds::template::{self, not_negative, present};
 use crate::kinds::validate::options::PodOptions;
 use crate::kinds::{print, validate::meta};
 use gantry_types::k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+use gantry_types::{Document, StatusResult};
 
 /// The selector never changes.
 pub struct ReplicaSets;
@@ -50,6 +51,11 @@ fn validate_status(s: &ReplicaSetStatus) -> ErrorList {
 
 impl Strategy for ReplicaSets {
     type Kind = ReplicaSet;
+
+    fn read(&self, object: &mut Document) -> StatusResult<()> {
+        template::mark_selector(object);
+        Ok(())
+    }
 
     fn default(&self, rs: &mut ReplicaSet) {
         rs.status.get_or_insert_default();

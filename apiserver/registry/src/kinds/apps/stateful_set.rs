@@ -14,6 +14,7 @@ use gantry_types::k8s_openapi::api::apps::v1::{
 use gantry_types::k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
 };
+use gantry_types::{Document, StatusResult};
 
 /// Who a set selects, how it names its pods and what they claim never change.
 pub struct StatefulSets;
@@ -263,6 +264,18 @@ fn default_claim(claim: &mut PersistentVolumeClaim) {
 
 impl Strategy for StatefulSets {
     type Kind = StatefulSet;
+
+    fn read(&self, object: &mut Document) -> StatusResult<()> {
+        template::mark_selector(object);
+        // Claims in templates are claims, whatever they say.
+        let claims = object.map_mut().get_mut("spec").and_then(|s| s.get_mut("volumeClaimTemplates"));
+        for claim in claims.and_then(|c| c.as_array_mut()).into_iter().flatten() {
+            if let Some(claim) = claim.as_object_mut() {
+                claim.retain(|member, _| !matches!(member.as_str(), "apiVersion" | "kind"));
+            }
+        }
+        Ok(())
+    }
 
     fn default(&self, set: &mut StatefulSet) {
         set.status.get_or_insert_default().available_replicas.get_or_insert(0);
