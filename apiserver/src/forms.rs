@@ -4,10 +4,10 @@ use crate::cx::Cx;
 use crate::http::negotiate::{Accepted, Media, Transform};
 use crate::http::{decode, watch};
 use bytes::Bytes;
-use gantry_registry::generic::Endpoint;
+use gantry_registry::generic::{Endpoint, scale};
 use gantry_registry::strategy::Cell;
 use gantry_types::k8s_openapi::jiff::Timestamp;
-use gantry_types::{Object, Status, StatusResult};
+use gantry_types::{Object, Status, StatusResult, scheme};
 use gantry_watch_cache::ListPage;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -131,12 +131,18 @@ fn include(cx: &Cx) -> Include {
     }
 }
 
-fn row(endpoint: &Endpoint, object: &Object, include: Include, now: Timestamp) -> StatusResult<Row> {
+/// `whole` is the object in the version it is served in.
+fn row(
+    cells: Vec<Cell>,
+    object: &Object,
+    include: Include,
+    whole: impl FnOnce() -> StatusResult<Bytes>,
+) -> StatusResult<Row> {
     let raw = |json: Vec<u8>| {
         let text = String::from_utf8(json).map_err(Status::internal)?;
         RawValue::from_string(text).map_err(Status::internal)
     };
-    let cells = endpoint.strategy.row(object.body(), now).into_iter().map(|cell| match cell {
+    let cells = cells.into_iter().map(|cell| match cell {
         Cell::Text(text) => RowCell::Text(text),
         Cell::Int(n) => RowCell::Int(n),
         Cell::Bool(b) => RowCell::Bool(b),
@@ -147,19 +153,13 @@ fn row(endpoint: &Endpoint, object: &Object, include: Include, now: Timestamp) -
         object: match include {
             Include::None => None,
             Include::Metadata => Some(raw(partial(object)?)?),
-            Include::Object => Some(raw(endpoint.to_served(object)?.to_vec())?),
+            Include::Object => Some(raw(whole()?.to_vec())?),
         },
     })
 }
 
-fn table_json(
-    endpoint: &Endpoint,
-    objects: &[Object],
-    meta: ListMeta<'_>,
-    include: Include,
-    now: Timestamp,
-) -> StatusResult<Vec<u8>> {
-    let columns = endpoint.kind.columns.iter().map(|c| Column {
+fn write_table(columns: &[scheme::Column], meta: ListMeta<'_>, rows: Vec<Row>) -> StatusResult<Vec<u8>> {
+    let columns = columns.iter().map(|c| Column {
         name: c.name,
         kind: c.kind,
         format: c.format,
@@ -171,9 +171,23 @@ fn table_json(
         api_version: META_V1,
         metadata: meta,
         column_definitions: columns.collect(),
-        rows: objects.iter().map(|o| row(endpoint, o, include, now)).collect::<StatusResult<_>>()?,
+        rows,
     };
     serde_json::to_vec(&table).map_err(Status::internal)
+}
+
+fn table_json(
+    endpoint: &Endpoint,
+    objects: &[Object],
+    meta: ListMeta<'_>,
+    include: Include,
+    now: Timestamp,
+) -> StatusResult<Vec<u8>> {
+    let rows = objects.iter().map(|o| {
+        let cells = endpoint.strategy.row(o.body(), now);
+        row(cells, o, include, || endpoint.to_served(o))
+    });
+    write_table(endpoint.kind.columns, meta, rows.collect::<StatusResult<_>>()?)
 }
 
 /// Objects as a `Table`.
@@ -190,6 +204,24 @@ pub fn table(
 ) -> StatusResult<Bytes> {
     let meta = ListMeta { resource_version: revision, next, remaining_item_count: remaining };
     table_json(endpoint, objects, meta, include(cx), cx.now).map(Bytes::from)
+}
+
+/// The scale of a workload, or what stands in for it.
+///
+/// # Errors
+/// As [`partial`].
+pub fn scale(object: &Object, transform: Transform, cx: &Cx) -> StatusResult<Bytes> {
+    match transform {
+        Transform::None => Ok(object.body().clone()),
+        Transform::PartialObjectMetadata => partial(object).map(Bytes::from),
+        Transform::Table => {
+            let revision = object.revision().to_string();
+            let meta = ListMeta { resource_version: &revision, next: "", remaining_item_count: None };
+            let rows =
+                vec![row(scale::row(object, cx.now)?, object, include(cx), || Ok(object.body().clone()))?];
+            write_table(&scale::COLUMNS, meta, rows).map(Bytes::from)
+        }
+    }
 }
 
 /// How a watch of an endpoint is written in the accepted form. Forms that come out the same share an id, and

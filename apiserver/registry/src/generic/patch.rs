@@ -322,12 +322,13 @@ impl Endpoint {
         let schema = schema_of(&gvk)?;
         let validation = rq.options.field_validation;
         if kind == PatchKind::Apply {
+            let (stated, _) = read_applied(body, &gvk)?;
             let decoded = decode_body(builtin(), body, Media::Yaml, &gvk, validation)?;
             rq.warnings.extend(decoded.warnings);
             scale::check(&decoded.document, rq.name)?;
-            let (stated, _) = read_applied(body, &gvk)?;
             check_name(rq.name, stated.name())?;
-            return self.apply(rq, &scale::applied(self.kind, &stated).to_json()).await;
+            let claim = scale::applied(self.kind, &stated).to_json();
+            return self.apply(rq, &claim).await.map_err(|e| scale::in_scales_version(self.kind, e));
         }
         let parsed = Parsed::read(kind, body, validation)?;
         let twice = stated_twice(kind, body, validation);

@@ -2,13 +2,16 @@
 
 use super::update::{Updated, Wanted};
 use super::{Endpoint, Request, stored};
+use crate::kinds::print;
+use crate::strategy::Cell;
 use gantry_types::field::{Error, Path};
 use gantry_types::k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use gantry_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta,
 };
+use gantry_types::k8s_openapi::jiff::Timestamp;
 use gantry_types::object::Object;
-use gantry_types::scheme::Kind;
+use gantry_types::scheme::{Column, Kind};
 use gantry_types::{Document, Status, StatusResult};
 
 fn term(r: &LabelSelectorRequirement) -> String {
@@ -76,6 +79,33 @@ pub fn scale_object(object: &Object) -> StatusResult<Object> {
     stored::unstored(&scale, PREFIX, (revision.0 > 0).then_some(revision))
 }
 
+/// The columns of a scale's table.
+pub const COLUMNS: [Column; 4] = {
+    const fn col(name: &'static str, kind: &'static str) -> Column {
+        Column { name, kind, format: "", priority: 0 }
+    }
+    [
+        Column { name: "Name", kind: "string", format: "name", priority: 0 },
+        col("Desired", "integer"),
+        col("Available", "integer"),
+        col("Age", "string"),
+    ]
+};
+
+/// The cells of a scale's row.
+///
+/// # Errors
+/// Where the object is no scale.
+pub fn row(object: &Object, now: Timestamp) -> StatusResult<Vec<Cell>> {
+    let scale: Scale = object.typed().map_err(Status::internal)?;
+    Ok(vec![
+        print::name(&scale.metadata),
+        scale.spec.and_then(|s| s.replicas).unwrap_or(0).into(),
+        scale.status.map_or(0, |s| s.replicas).into(),
+        print::age(scale.metadata.creation_timestamp.as_ref(), now).into(),
+    ])
+}
+
 /// Refuses fewer than no replicas.
 pub(super) fn check(scale: &Document, name: &str) -> StatusResult<()> {
     let replicas: i64 = scale.get_at(&["spec", "replicas"]).unwrap_or_default();
@@ -102,6 +132,17 @@ pub(super) fn applied(kind: &Kind, scale: &Document) -> Document {
         out.set_at(&["spec", "replicas"], replicas);
     }
     out
+}
+
+/// Owners of a scale's fields are told in the scale's version.
+pub(super) fn in_scales_version(kind: &Kind, mut conflict: Status) -> Status {
+    let (own, scales) = (format!(" using {}", kind.api_version()), " using autoscaling/v1");
+    let body = conflict.body_mut();
+    body.message = body.message.replace(&own, scales);
+    for cause in body.details.iter_mut().flat_map(|d| d.causes.iter_mut()) {
+        cause.message = cause.message.replace(&own, scales);
+    }
+    conflict
 }
 
 impl Endpoint {
