@@ -1,19 +1,22 @@
 //! The EndpointSlice controller's shell.
 
 pub(super) mod endpoint;
+mod hints;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 use crate::context::Context;
 use gantry_client::error::ApiError;
-use gantry_client::{Delta, Informer, Key, Queue};
+use gantry_client::events::reference;
+use gantry_client::{Delta, EventType, Informer, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Executor, Next, Reconcile, selector};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// The `endpointslice.kubernetes.io/managed-by` of our slices.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -26,6 +29,11 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     executor: Executor,
     max: usize,
+    recorder: Recorder,
+    /// The zones' shares of the cluster's processors; `None` until somebody needs them, and after a change.
+    shares: Arc<Mutex<Option<hints::Shares>>>,
+    /// Services whose endpoints are spread by topology.
+    spread: Mutex<HashSet<Key>>,
     /// What `EndpointsLastChangeTriggerTime` said last, by service.
     triggers: Mutex<HashMap<Key, jiff::Timestamp>>,
 }
@@ -50,15 +58,20 @@ pub fn start(context: &Context) {
             }
         }
     });
-    let (to, known) = (queue.clone(), services.clone());
+    let shares = Arc::new(Mutex::new(None));
+    let (to, known, told) = (queue.clone(), services.clone(), shares.clone());
     nodes.on(move |delta| {
         let zone =
             |n: &Node| n.metadata.labels.as_ref().and_then(|l| l.get("topology.kubernetes.io/zone").cloned());
         let new = delta.object();
-        let matters =
-            matches!(delta, Delta::Added(_)) || delta.old().is_some_and(|old| zone(old) != zone(new));
-        if matters {
-            known.store().list().iter().filter(|s| has_selector(s)).for_each(|s| to.add(Key::of(&**s)));
+        let weighs = delta.old().is_none_or(|old| hints::weight(old) != hints::weight(new));
+        let moved = matches!(delta, Delta::Added(_)) || delta.old().is_some_and(|old| zone(old) != zone(new));
+        if weighs {
+            *told.lock() = None;
+        }
+        let matters = |s: &Service| has_selector(s) && (moved || (weighs && hints::wants_topology(s)));
+        if moved || weighs {
+            known.store().list().iter().filter(|s| matters(s)).for_each(|s| to.add(Key::of(&**s)));
         }
     });
     let barrier = Barrier::default();
@@ -70,6 +83,9 @@ pub fn start(context: &Context) {
         slices,
         executor: context.executor("endpointslice-controller", barrier.clone()),
         max: context.config.args.max_endpoints_per_slice.clamp(1, 1000),
+        recorder: context.recorder("endpointslice-controller", "endpoint-slice-controller"),
+        shares,
+        spread: Mutex::default(),
         triggers: Mutex::default(),
     };
     let workers = context.config.args.concurrent_service_endpoint_syncs;
@@ -116,6 +132,29 @@ pub(super) fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delt
 }
 
 impl Controller {
+    /// Reports what became of hints by topology, once for each change of it and each new failure.
+    fn tell(&self, key: &Key, service: &Service, told: &[hints::Told]) {
+        let event = |kind, reason, text: &str| {
+            self.recorder.event(&reference(service), kind, reason, text.to_owned())
+        };
+        for one in told {
+            match one {
+                hints::Told::Enabled(text) if self.spread.lock().insert(key.clone()) => {
+                    event(EventType::Normal, "TopologyAwareHintsEnabled", text);
+                }
+                hints::Told::Enabled(_) => {}
+                hints::Told::Disabled(text) => {
+                    self.spread.lock().remove(key);
+                    event(EventType::Warning, "TopologyAwareHintsDisabled", text);
+                }
+            }
+        }
+        if told.is_empty() && self.spread.lock().remove(key) {
+            let text = "Topology Aware Hints has been disabled, addressType: IPv4";
+            event(EventType::Warning, "TopologyAwareHintsDisabled", text);
+        }
+    }
+
     /// The newest change among the service and its pods, where it is newer than the last one told.
     fn trigger(&self, key: &Key, service: &Service, pods: &[std::sync::Arc<Pod>]) -> Option<jiff::Timestamp> {
         let of_pod = |p: &std::sync::Arc<Pod>| {
@@ -134,6 +173,7 @@ impl Reconcile for Controller {
         let Some(service) = self.services.store().get(key) else {
             // Its slices go with it, by the garbage collector.
             self.triggers.lock().remove(key);
+            self.spread.lock().remove(key);
             self.executor.barrier().forget(key);
             return Ok(Next::Done);
         };
@@ -154,13 +194,21 @@ impl Reconcile for Controller {
                 node.metadata.labels.as_ref().and_then(|l| l.get("topology.kubernetes.io/zone")).cloned();
             Some(zone.unwrap_or_default())
         };
+        let shares = if hints::wants_topology(&service) {
+            let count = || hints::shares(&self.nodes.store().list());
+            self.shares.lock().get_or_insert_with(count).clone()
+        } else {
+            hints::Shares::new()
+        };
         let plan = plan::plan(&plan::Snapshot {
             service: &service,
             pods: &pods,
             slices: &slices,
             zones: &zones,
+            shares: &shares,
             max: self.max,
         });
+        self.tell(key, &service, &plan.told);
         let trigger = if plan.is_empty() { None } else { self.trigger(key, &service, &pods) };
         for effect in plan.effects(trigger) {
             match self.executor.apply(key, &effect).await {

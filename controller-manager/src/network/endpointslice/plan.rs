@@ -2,12 +2,11 @@
 
 use super::MANAGER;
 use super::endpoint::{self, Family};
+use super::hints::{self, Shares, Told};
 use gantry_reconcile::{Effect, ownership};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
-};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use kube::api::ObjectMeta;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +25,8 @@ pub(super) struct Snapshot<'a> {
     pub slices: &'a [Arc<EndpointSlice>],
     /// A node's zone, empty where it has none; `None` where there is no such node.
     pub zones: &'a dyn Fn(&str) -> Option<String>,
+    /// The zones' shares of the cluster's processors.
+    pub shares: &'a Shares,
     pub max: usize,
 }
 
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub create: Vec<EndpointSlice>,
     pub update: Vec<EndpointSlice>,
     pub delete: Vec<Arc<EndpointSlice>>,
+    /// What became of hints by topology, a word a family.
+    pub told: Vec<Told>,
 }
 
 impl Plan {
@@ -143,6 +146,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Plan {
         plan.create.extend(part.create);
         plan.update.extend(part.update);
         plan.delete.extend(part.delete);
+        plan.told.extend(part.told);
     }
     let served = |s: &&Arc<EndpointSlice>| families.iter().any(|f| f.as_str() == s.address_type);
     plan.delete.extend(snapshot.slices.iter().filter(|s| !served(s)).cloned());
@@ -166,10 +170,10 @@ fn one_family(snapshot: &Snapshot<'_>, family: Family) -> Plan {
         }
         entry.1.extend(endpoint::endpoint(service, pod, family, zone.as_deref()));
     }
-    add_hints(service, &mut wanted);
     let existing: Vec<_> =
         snapshot.slices.iter().filter(|s| s.address_type == family.as_str()).cloned().collect();
-    let mut plan = Plan::default();
+    let told = add_hints(snapshot, family, &existing, &mut wanted);
+    let mut plan = Plan { told: told.into_iter().collect(), ..Plan::default() };
     let mut by_ports: BTreeMap<String, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
     for slice in &existing {
         if owned(slice, service) {
@@ -294,23 +298,26 @@ fn fill(slice: &mut EndpointSlice, missing: &mut Vec<Endpoint>, max: usize) {
     }
 }
 
-/// `spec.trafficDistribution`: endpoints say for whom they are. Without a zone on each ready endpoint, none do.
-fn add_hints(service: &Service, wanted: &mut BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)>) {
-    let preference = service.spec.as_ref().and_then(|s| s.traffic_distribution.as_deref());
-    let nodes = match preference {
-        Some("PreferClose" | "PreferSameZone") => false,
-        Some("PreferSameNode") => true,
-        _ => return,
-    };
-    for endpoint in wanted.values_mut().flat_map(|(_, endpoints)| endpoints) {
-        let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(false);
-        let zone = endpoint.zone.clone().filter(|_| ready);
-        let node = endpoint.node_name.clone().filter(|_| ready && nodes);
-        if zone.is_some() || node.is_some() {
-            endpoint.hints = Some(EndpointHints {
-                for_nodes: node.map(|name| vec![ForNode { name }]),
-                for_zones: zone.map(|name| vec![ForZone { name }]),
-            });
-        }
+/// Says for whom endpoints are. What became of it, where topology decides.
+fn add_hints(
+    snapshot: &Snapshot<'_>,
+    family: Family,
+    existing: &[Arc<EndpointSlice>],
+    wanted: &mut BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)>,
+) -> Option<Told> {
+    let endpoints = wanted.values_mut().flat_map(|(_, endpoints)| endpoints);
+    if !hints::wants_topology(snapshot.service) {
+        hints::by_distribution(snapshot.service, endpoints);
+        return None;
     }
+    let had = |e: &Endpoint| {
+        let old = existing.iter().flat_map(|s| endpoints_of(s)).find(|old| same_endpoint(e, old))?;
+        Some(old.hints.as_ref()?.for_zones.as_ref()?.first()?.name.clone())
+    };
+    let mut all: Vec<&mut Endpoint> = endpoints.collect();
+    let with_family = |what: &str| format!("{what}, addressType: {}", family.as_str());
+    Some(match hints::by_topology(snapshot.shares, &mut all, &had) {
+        Ok(()) => Told::Enabled(with_family("Topology Aware Hints has been enabled")),
+        Err(why) => Told::Disabled(with_family(&why)),
+    })
 }

@@ -68,7 +68,8 @@ fn pod(line: &str) -> Arc<Pod> {
 
 fn run(service: &Service, pods: &[&str], slices: &[Arc<EndpointSlice>], max: usize) -> Plan {
     let pods: Vec<_> = pods.iter().map(|p| pod(p)).collect();
-    plan(&Snapshot { service, pods: &pods, slices, zones: &|_| Some("z1".into()), max })
+    let shares = [("z1".to_owned(), 0.5), ("z2".to_owned(), 0.5)].into();
+    plan(&Snapshot { service, pods: &pods, slices, zones: &|_| Some("z1".into()), shares: &shares, max })
 }
 
 /// As if the server had stored what the plan creates.
@@ -161,4 +162,22 @@ fn traffic_distribution_gives_hints() {
     let hints = found.create[0].endpoints.as_ref().unwrap()[0].hints.clone().unwrap();
     assert_eq!(hints.for_zones.unwrap()[0].name, "z1");
     assert_eq!(hints.for_nodes.unwrap()[0].name, "node");
+}
+
+#[test]
+fn topology_spreads_endpoints_and_keeps_them_so() {
+    let mut spread = service();
+    spread.metadata.annotations =
+        Some([("service.kubernetes.io/topology-mode".into(), "Auto".into())].into());
+    let pods = ["a 1.1.1.1 80 ready", "b 1.1.1.2 80 ready"];
+    let found = run(&spread, &pods, &[], 100);
+    let zones = |plan: &Plan| -> Vec<String> {
+        let hints = plan.create[0].endpoints.iter().flatten().filter_map(|e| e.hints.clone());
+        hints.map(|h| h.for_zones.unwrap()[0].name.clone()).collect()
+    };
+    assert_eq!(zones(&found), ["z2", "z1"]);
+    assert!(run(&spread, &pods, &stored(&found), 100).is_empty());
+    let alone = run(&spread, &pods[..1], &[], 100);
+    assert!(zones(&alone).is_empty());
+    assert!(matches!(alone.told.as_slice(), [super::hints::Told::Disabled(_)]));
 }
