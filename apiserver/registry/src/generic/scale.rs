@@ -84,12 +84,7 @@ pub const COLUMNS: [Column; 4] = {
     const fn col(name: &'static str, kind: &'static str) -> Column {
         Column { name, kind, format: "", priority: 0 }
     }
-    [
-        Column { name: "Name", kind: "string", format: "name", priority: 0 },
-        col("Desired", "integer"),
-        col("Available", "integer"),
-        col("Age", "string"),
-    ]
+    [col("Name", "string"), col("Desired", "integer"), col("Available", "integer"), col("Age", "string")]
 };
 
 /// The cells of a scale's row.
