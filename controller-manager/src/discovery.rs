@@ -2,7 +2,7 @@
 
 use gantry_client::Client;
 use http::header::ACCEPT;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// A resource in its preferred version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,14 +47,14 @@ pub struct Discovered {
 
 #[derive(Deserialize)]
 struct Groups {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     items: Vec<Group>,
 }
 
 #[derive(Deserialize)]
 struct Group {
     metadata: Meta,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     versions: Vec<Version>,
 }
 
@@ -67,7 +67,7 @@ struct Meta {
 #[derive(Deserialize)]
 struct Version {
     version: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     resources: Vec<Resource>,
     #[serde(default)]
     freshness: String,
@@ -81,8 +81,13 @@ struct Resource {
     response_kind: Kind,
     #[serde(default)]
     scope: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     verbs: Vec<String>,
+}
+
+/// A list; `null`, as servers written in Go have it, for an empty one.
+fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 #[derive(Default, Deserialize)]
@@ -132,5 +137,22 @@ fn add(found: &mut Discovered, group: Group) {
             }
             found.kinds.push(api);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_are_null_are_empty() {
+        let text = r#"{"items":[{"metadata":{"name":"custom.metrics.k8s.io"},"versions":[{"version":"v1beta1",
+            "resources":[{"resource":"pods","responseKind":{"kind":""},"scope":"Namespaced","verbs":null}]}]},
+            {"metadata":{"name":"g"},"versions":null}]}"#;
+        let groups: Groups = serde_json::from_str(text).unwrap();
+        let mut found = Discovered::default();
+        groups.items.into_iter().for_each(|group| add(&mut found, group));
+        assert_eq!(found.resources.len(), 1);
+        assert_eq!((found.kinds[0].resource.as_str(), found.kinds[0].verbs.len()), ("pods", 0));
     }
 }

@@ -22,10 +22,11 @@ const EXTERNAL: &str = "external.metrics.k8s.io";
 /// A custom metric's window where it names none.
 const WINDOW: i64 = 60;
 
+/// Lists may be `null` for empty ones: so servers written in Go have it.
 #[derive(Deserialize)]
 struct List<T> {
-    #[serde(default = "Vec::new")]
-    items: Vec<T>,
+    #[serde(default = "Option::default")]
+    items: Option<Vec<T>>,
 }
 
 #[derive(Deserialize)]
@@ -34,8 +35,7 @@ struct PodMetrics {
     timestamp: Timestamp,
     #[serde(default)]
     window: String,
-    #[serde(default)]
-    containers: Vec<ContainerMetrics>,
+    containers: Option<Vec<ContainerMetrics>>,
 }
 
 #[derive(Deserialize)]
@@ -168,10 +168,11 @@ impl Api {
                     .get(&with_query(&path, &[("labelSelector", &labels)]))
                     .await
                     .map_err(|e| format!("{words}: {}", missing(&e, &format!("{metric}.{EXTERNAL}"))))?;
-                if found.items.is_empty() {
+                let items = found.items.unwrap_or_default();
+                if items.is_empty() {
                     return Err("no metrics returned from external metrics API".into());
                 }
-                let values = found.items.iter().map(|v| v.value.milli_value());
+                let values = items.iter().map(|v| v.value.milli_value());
                 Ok(Reading::Value(values.fold(0, i64::saturating_add)))
             }
         }
@@ -190,12 +191,17 @@ impl Api {
                 let words = missing(&e, "pods.metrics.k8s.io");
                 format!("unable to fetch metrics from resource metrics API: {words}")
             })?;
-        if found.items.is_empty() {
+        let items = found.items.unwrap_or_default();
+        if items.is_empty() {
             return Err("no metrics returned from resource metrics API".into());
         }
         let sample = |pod: PodMetrics| {
-            let mut containers =
-                pod.containers.iter().filter(|c| container.is_empty() || c.name == container).peekable();
+            let mut containers = pod
+                .containers
+                .iter()
+                .flatten()
+                .filter(|c| container.is_empty() || c.name == container)
+                .peekable();
             containers.peek()?;
             let uses: Option<Vec<_>> =
                 containers.map(|c| c.usage.get(resource).map(Quantity::milli_value)).collect();
@@ -203,7 +209,7 @@ impl Api {
             let window = SignedDuration::from_nanos(window.0);
             Some((pod.metadata.name, Sample { value: uses?.iter().sum(), at: pod.timestamp, window }))
         };
-        Ok(Reading::Pods(found.items.into_iter().filter_map(sample).collect()))
+        Ok(Reading::Pods(items.into_iter().filter_map(sample).collect()))
     }
 
     async fn custom(
@@ -222,7 +228,7 @@ impl Api {
         let path = with_query(&path, &[("labelSelector", pods), ("metricLabelSelector", &labels)]);
         let found: List<MetricValue> =
             self.get(&path).await.map_err(|e| missing(&e, &format!("pods.{CUSTOM}")))?;
-        Ok(found.items)
+        Ok(found.items.unwrap_or_default())
     }
 }
 

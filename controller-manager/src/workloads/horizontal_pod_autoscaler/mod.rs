@@ -141,8 +141,7 @@ impl Controller {
         drop(selectors);
         if claiming.len() > 1 {
             claiming.sort();
-            let listed: Vec<_> =
-                claiming.iter().map(|k| format!("{{{} {}}}", k.name(), k.namespace())).collect();
+            let listed: Vec<_> = claiming.iter().map(Key::as_str).collect();
             let listed = listed.join(" ");
             let words = format!("pods by selector {text} are controlled by multiple HPAs: [{listed}]");
             draft.warn("AmbiguousSelector", words.clone());

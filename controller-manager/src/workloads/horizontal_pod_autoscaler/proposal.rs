@@ -82,6 +82,18 @@ pub(super) fn query(spec: &MetricSpec) -> Option<Query<'_>> {
     }
 }
 
+/// What went wrong, as the condition says it, and as what it stops is told.
+struct Fault {
+    message: String,
+    wrapped: String,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { wrapped: message.clone(), message }
+    }
+}
+
 /// Turns a reading into a proposal. `namespace` is the autoscaler's.
 pub(super) fn propose(
     spec: &MetricSpec,
@@ -161,11 +173,13 @@ pub(super) fn propose(
             (replicas, metric, MetricStatus { external, ..status })
         })
     } else {
-        Err(format!("unknown metric source type {:?}", spec.type_))
+        Err(Fault::from(format!("unknown metric source type {:?}", spec.type_)))
     };
     match found {
         Ok((replicas, metric, status)) => Ok(Proposal { replicas, metric, status }),
-        Err(message) => Err(Failure { reason, summary: format!("{prefix}: {message}"), message }),
+        Err(Fault { message, wrapped }) => {
+            Err(Failure { reason, summary: format!("{prefix}: {wrapped}"), message })
+        }
     }
 }
 
@@ -197,7 +211,7 @@ fn by_resource(
     kind: &str,
     reading: Result<Reading, String>,
     setting: &Setting<'_>,
-) -> Result<(OfResource, String), String> {
+) -> Result<(OfResource, String), Fault> {
     let read = |what: &str| {
         let samples = samples(reading).map_err(|e| {
             format!("failed to get {name} {what}: unable to get metrics for resource {name}: {e}")
@@ -214,6 +228,7 @@ fn by_resource(
     } else {
         return Err("invalid resource metric source: neither an average utilization target nor an average \
                     value (usage) target was set"
+            .to_owned()
             .into());
     };
     let mut usage = Quantity::from_milli(found.usage);
@@ -233,12 +248,13 @@ fn by_pods(
     name: &str,
     reading: Result<Reading, String>,
     setting: &Setting<'_>,
-) -> Result<Found, String> {
+) -> Result<Found, Fault> {
     let samples = samples(reading).map_err(|e| format!("unable to get metric {name}: {e}"))?;
-    setting.by_average(samples, "", target.map_or(0, amount))
+    Ok(setting.by_average(samples, "", target.map_or(0, amount))?)
 }
 
-/// For metrics of one value: to be met as a whole, or by an average. Tells which of the two it was.
+/// For metrics of one value: to be met as a whole, or by an average. Tells which of the two it was. `read`,
+/// `shared` and `whole` put words around a failure to read, and around one of either way.
 fn by_value(
     target: &MetricTarget,
     kind: &str,
@@ -247,7 +263,7 @@ fn by_value(
     whole: impl Fn(String) -> String,
     reading: Result<Reading, String>,
     setting: &Setting<'_>,
-) -> Result<(i32, MetricValueStatus, bool), String> {
+) -> Result<(i32, MetricValueStatus, bool), Fault> {
     let value = match reading {
         Ok(Reading::Value(value)) => Ok(value),
         Ok(Reading::Pods(_)) => Err(read("the metrics API answered in an unexpected form".into())),
@@ -255,19 +271,20 @@ fn by_value(
     };
     match (&target.average_value, &target.value) {
         (Some(wanted), _) => {
-            let found = setting.by_share(value.map_err(shared)?, amount(wanted));
+            let fault = |message: String| Fault { wrapped: shared(message.clone()), message };
+            let found = setting.by_share(value.map_err(fault)?, amount(wanted));
             let current = MetricValueStatus { average_value: Some(milli(found.usage)), ..Default::default() };
             Ok((found.replicas, current, true))
         }
         (None, Some(wanted)) => {
-            let value = value.map_err(&whole)?;
-            let found = setting.by_value(value, amount(wanted)).map_err(whole)?;
+            let fault = |message: String| Fault { wrapped: whole(message.clone()), message };
+            let found = value.and_then(|v| setting.by_value(v, amount(wanted))).map_err(fault)?;
             let current = MetricValueStatus { value: Some(milli(found.usage)), ..Default::default() };
             Ok((found.replicas, current, false))
         }
-        (None, None) => Err(format!(
+        (None, None) => Err(Fault::from(format!(
             "invalid {kind} metric source: neither a value target nor an average value target was set"
-        )),
+        ))),
     }
 }
 

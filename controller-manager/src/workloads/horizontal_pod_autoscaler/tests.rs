@@ -186,6 +186,11 @@ fn metrics_are_told_in_upstreams_words() {
         "5 external metric q(&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{},})",
     );
     check_metric(
+        external,
+        Err("x".into()),
+        "FailedGetExternalMetric: unable to get external metric n/q/&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{},}: x",
+    );
+    check_metric(
         r#"{"type":"Resource","resource":{"name":"cpu","target":{"type":"Value"}}}"#,
         Err("x".into()),
         "FailedGetResourceMetric: invalid resource metric source: neither an average utilization target nor \
