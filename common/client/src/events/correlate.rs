@@ -8,7 +8,7 @@ const MAX_ENTRIES: usize = 4096;
 /// This many different messages of one kind within [`SIMILAR_SECONDS`] are told apart; more are combined.
 const MAX_SIMILAR: usize = 10;
 const SIMILAR_SECONDS: i64 = 600;
-/// The spam filter's bucket per source and object: its size, and how long one token takes to come back.
+/// The spam filter's bucket per source, object and type of event: its size, and how long one token takes to come back.
 const BURST: f64 = 25.0;
 const SECONDS_PER_TOKEN: f64 = 300.0;
 
@@ -53,12 +53,13 @@ impl Correlator {
         let now = report.at;
         let about = &report.regarding;
         let object = format!(
-            "{}\0{}\0{}\0{}\0{}",
+            "{}\0{}\0{}\0{}\0{}\0{}",
             about.kind.as_deref().unwrap_or(""),
             about.namespace.as_deref().unwrap_or(""),
             about.name.as_deref().unwrap_or(""),
             about.uid.as_deref().unwrap_or(""),
-            about.api_version.as_deref().unwrap_or("")
+            about.api_version.as_deref().unwrap_or(""),
+            report.kind.as_str()
         );
         let group = format!("{object}\0{}\0{}", report.kind.as_str(), report.reason);
         let similar = self
