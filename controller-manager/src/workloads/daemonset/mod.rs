@@ -208,7 +208,7 @@ impl Controller {
         set: &DaemonSet,
         revision: &ControllerRevision,
     ) -> Result<String, kube::Error> {
-        let error = match self.executor.apply(key, &Effect::create(revision)).await {
+        let error = match self.executor.apply(key, &super::history::create(revision)).await {
             Ok(_) => return Ok(revisions::label(revision).to_owned()),
             Err(error) => error,
         };

@@ -1,3 +1,4 @@
+use super::annotations;
 use super::plan::{Plan, Sizes, Snapshot, Step, hash, plan};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{
@@ -162,6 +163,47 @@ fn scaling_in_the_middle_of_a_rollout_is_proportional() {
     check(12, "3", "2", "old 1 8 8 10 13\n new 2 5 0 10 13", &["old 9", "new 6"]);
     check(5, "0", "1", "old 1 5 5 10 10\n new 2 5 5 10 10", &["old 2", "new 3"]);
     check(4, "1", "1", "new 2 3 3 3 4", &["new 4"]);
+}
+
+/// The sizes after a step of scaling to `replicas`, in the order of the sets.
+fn check_sizes(replicas: i32, surge: &str, text: &str, expected: &[(&str, i32)]) {
+    let mut sizes: Vec<(String, i32)> = sets(text)
+        .iter()
+        .map(|s| (s.metadata.name.clone().unwrap(), s.spec.as_ref().unwrap().replicas.unwrap()))
+        .collect();
+    let mut deployment = deployment(replicas, surge, "0");
+    // As it stands: the last set's revision is the deployment's.
+    let revision =
+        sets(text).last().unwrap().metadata.annotations.as_ref().unwrap()[annotations::REVISION].clone();
+    deployment.metadata.annotations = Some([(annotations::REVISION.to_owned(), revision)].into());
+    for step in run(deployment, text).steps {
+        if let Step::UpdateSet { set, .. } = step {
+            let name = set.metadata.name.clone().unwrap();
+            sizes.iter_mut().find(|(n, _)| *n == name).unwrap().1 =
+                set.spec.as_ref().unwrap().replicas.unwrap();
+        }
+    }
+    let found: Vec<_> = sizes.iter().map(|(name, size)| (name.as_str(), *size)).collect();
+    assert_eq!(found, expected, "{replicas}: {text}");
+}
+
+#[test]
+fn shares_are_upstreams() {
+    check_sizes(12, "0", "new 1 10 10 10 10", &[("new", 12)]);
+    check_sizes(5, "0", "new 1 10 10 10 10", &[("new", 5)]);
+    check_sizes(10, "0", "a 1 3 3 5 5\n new 2 2 2 5 5", &[("a", 6), ("new", 4)]);
+    check_sizes(3, "0", "a 1 3 3 5 5\n new 2 2 2 5 5", &[("a", 2), ("new", 1)]);
+    check_sizes(4, "0", "a 1 1 1 9 9\n new 2 8 8 9 9", &[("a", 0), ("new", 4)]);
+    check_sizes(10, "0", "a 1 2 2 7 7\n b 2 3 3 7 7\n new 3 2 2 7 7", &[("a", 3), ("b", 4), ("new", 3)]);
+    check_sizes(8, "0", "a 1 3 3 13 13\n b 2 8 8 13 13\n new 3 2 2 13 13", &[("a", 2), ("b", 5), ("new", 1)]);
+    check_sizes(4, "0", "a 1 1 1 3 3\n b 2 1 1 3 3\n new 3 1 1 3 3", &[("a", 1), ("b", 1), ("new", 2)]);
+    check_sizes(2, "0", "a 1 1 1 3 3\n b 2 1 1 3 3\n new 3 1 1 3 3", &[("a", 0), ("b", 1), ("new", 1)]);
+    check_sizes(5, "0", "a 1 2 2 4 4\n b 2 2 2 4 4", &[("a", 2), ("b", 3)]);
+    check_sizes(0, "0", "a 1 1 1 6 6\n b 2 2 2 6 6\n new 3 3 3 6 6", &[("a", 0), ("b", 0), ("new", 0)]);
+    check_sizes(5, "0", "a 1 1 1 5 5\n b 2 1 1 3 3\n new 3 2 2 5 5", &[("a", 1), ("b", 2), ("new", 2)]);
+    check_sizes(20, "2", "a 1 6 6 10 12\n new 2 6 6 10 12", &[("a", 11), ("new", 11)]);
+    check_sizes(50, "6", "a 1 8 8 10 13\n new 2 5 5 10 13", &[("a", 34), ("new", 22)]);
+    check_sizes(14, "0", "a 1 3 3 10 10\n b 2 7 7 10 10", &[("a", 4), ("b", 10)]);
 }
 
 #[test]

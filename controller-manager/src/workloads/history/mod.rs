@@ -8,7 +8,7 @@
 mod tests;
 
 use super::hash::letters;
-use gantry_reconcile::ownership;
+use gantry_reconcile::{Effect, ownership};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -100,9 +100,13 @@ pub(super) fn hash(data: &RawExtension, collisions: Option<i32>) -> String {
     letters(sum)
 }
 
-/// JSON in which the letters HTML gives a meaning are escaped, as Go does; keys are in order already.
+/// The data as Go writes it; keys are in order already.
 fn go_json(data: &RawExtension) -> String {
-    let text = serde_json::to_string(data).unwrap_or_default();
+    escape(&serde_json::to_string(data).unwrap_or_default())
+}
+
+/// JSON in which the letters HTML gives a meaning are escaped, as Go does.
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -169,6 +173,15 @@ pub(super) fn new<O: Resource<DynamicType = ()>>(
         data: Some(data),
         revision: number,
     }
+}
+
+/// Creates a revision, with its data to the byte as upstream's controllers write and compare them.
+pub(super) fn create(revision: &ControllerRevision) -> Effect {
+    let mut effect = Effect::create(revision);
+    if let Effect::Create { body, .. } = &mut effect {
+        body.0 = escape(&String::from_utf8_lossy(&body.0)).into_bytes();
+    }
+    effect
 }
 
 /// The same revision under the name it gets after another collision.

@@ -66,6 +66,8 @@ fn data_are_upstreams_patch_and_come_back() {
         r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"image":"<a>","name":""}]}}}}"#
     );
     assert!(go_json(&data).contains(r#""image":"\u003ca\u003e""#));
+    let Effect::Create { body, .. } = create(&new(&owner(), &template("<a>"), 1, 0)) else { panic!() };
+    assert!(String::from_utf8(body.0).unwrap().contains(r#""image":"\u003ca\u003e""#));
     let revision = new(&owner(), &template("<a>"), 1, 0);
     assert_eq!(super::template(&revision), Some(template("<a>")));
     assert_eq!(super::template(&ControllerRevision::default()), None);

@@ -1,7 +1,7 @@
 use super::plan::{Scale, pod_of, scale, status, status_differs};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn set(replicas: i32) -> ReplicaSet {
     }
 }
 
-/// `name node phase age [ready=<age>] [cost=<n>]`
+/// `name node phase age [ready=<age>] [cost=<n>] [restarts=<n>] [sidecar=<restarts>] [init=<restarts>]`
 fn pods(text: &str) -> Vec<Arc<Pod>> {
     text.lines().map(str::trim).filter(|l| !l.is_empty()).map(pod).collect()
 }
@@ -49,13 +49,28 @@ fn pod(line: &str) -> Arc<Pod> {
                 .map(|c| [("controller.kubernetes.io/pod-deletion-cost".to_owned(), c.to_owned())].into()),
             ..Default::default()
         },
-        spec: Some(PodSpec { node_name: (words[1] != "-").then(|| words[1].into()), ..Default::default() }),
+        spec: Some(PodSpec {
+            node_name: (words[1] != "-").then(|| words[1].into()),
+            init_containers: Some(vec![Container {
+                name: "s".into(),
+                restart_policy: Some("Always".into()),
+                ..Default::default()
+            }]),
+            ..Default::default()
+        }),
         status: Some(PodStatus {
             phase: Some(words[2].into()),
             conditions: Some(ready.into_iter().collect()),
+            container_statuses: counts("c", after("restarts=")),
+            init_container_statuses: counts("s", after("sidecar=")).or(counts("i", after("init="))),
             ..Default::default()
         }),
     })
+}
+
+fn counts(name: &str, restarts: Option<&str>) -> Option<Vec<ContainerStatus>> {
+    let restart_count = restarts?.parse().unwrap();
+    Some(vec![ContainerStatus { name: name.into(), restart_count, ..Default::default() }])
 }
 
 fn check(replicas: i32, text: &str, related: &str, expected: &[&str]) {
@@ -99,6 +114,15 @@ fn deletion_cost_then_crowded_nodes_then_youth() {
     );
     check(1, "old x Running 9000 ready=9000\n young x Running 90 ready=10", "", &["young"]);
     check(1, "b x Running 90 ready=80\n a x Running 90 ready=81", "", &["a"]);
+}
+
+#[test]
+fn restarts_decide_only_between_pods_ready_at_the_same_time() {
+    check(1, "a x Running 90 ready=80\n b x Running 90 ready=80 restarts=3", "", &["b"]);
+    check(1, "a x Running 90 ready=80\n b x Running 90 ready=81 restarts=3", "", &["a"]);
+    check(1, "a x Running 90 ready=80\n b x Running 90 ready=80 sidecar=3", "", &["b"]);
+    check(1, "b x Running 91 ready=80 init=3\n a x Running 90 ready=80", "", &["a"]);
+    check(1, "b x Running 90 restarts=1\n a x Running 9 restarts=4", "", &["a"]);
 }
 
 #[test]

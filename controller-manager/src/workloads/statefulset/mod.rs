@@ -140,7 +140,7 @@ impl Controller {
                 Ok((Arc::from(revision), collisions))
             }
             Update::Create(mut revision) => loop {
-                match self.executor.apply(key, &Effect::create(&*revision)).await {
+                match self.executor.apply(key, &history::create(&revision)).await {
                     Ok(_) => return Ok((Arc::from(revision), collisions)),
                     Err(error) if error.is_already_exists() => {
                         let api: Api<ControllerRevision> =
