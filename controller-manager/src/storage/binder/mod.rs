@@ -3,6 +3,7 @@
 //! Claims and volumes share one queue; a key with a namespace is a claim's. Both sides of a binding are written
 //! from the newest copy the server has sent, so a lost race shows as a conflict and is looked at again.
 
+mod heritage;
 mod matching;
 mod plan;
 #[cfg(test)]

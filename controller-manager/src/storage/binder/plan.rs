@@ -1,6 +1,7 @@
 //! What to do next about a claim or a volume: one write at a time, so that each is made from what the one
 //! before it left behind.
 
+use super::heritage::{self, MIGRATED_TO, PROVISIONED_BY, PROVISIONER};
 use super::matching::{complaint, find, modes_differ, names_claim, storage};
 use crate::storage::shared::{annotation, requested_class};
 use gantry_client::EventType;
@@ -12,23 +13,8 @@ use std::sync::Arc;
 
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
-const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-const MIGRATED_TO: &str = "pv.kubernetes.io/migrated-to";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-const PROVISIONER: [&str; 2] =
-    ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
 const SIZE_BEFORE_RESIZE: &str = "volume.alpha.kubernetes.io/pre-resize-capacity";
-
-/// Names of provisioners that were once part of Kubernetes, and of the drivers that took their place.
-const MOVED: [(&str, &str); 7] = [
-    ("kubernetes.io/aws-ebs", "ebs.csi.aws.com"),
-    ("kubernetes.io/azure-disk", "disk.csi.azure.com"),
-    ("kubernetes.io/azure-file", "file.csi.azure.com"),
-    ("kubernetes.io/cinder", "cinder.csi.openstack.org"),
-    ("kubernetes.io/gce-pd", "pd.csi.storage.gke.io"),
-    ("kubernetes.io/portworx-volume", "pxd.portworx.com"),
-    ("kubernetes.io/vsphere-volume", "csi.vsphere.vmware.com"),
-];
 
 /// An object as it is to be, in itself or in its status.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +107,9 @@ pub fn is_settled(claim: &PersistentVolumeClaim) -> bool {
 
 /// What to do next about a claim.
 pub fn claim(view: &ClaimView<'_>) -> Plan {
-    if is_settled(view.claim) {
+    if let Some(marked) = heritage::claim(view.claim) {
+        Some(Write::Claim(Box::new(marked))).into()
+    } else if is_settled(view.claim) {
         settled(view)
     } else if volume_name(view.claim).is_empty() {
         open(view)
@@ -197,11 +185,11 @@ fn provision(view: &ClaimView<'_>, class: &str) -> Plan {
         return failed(format!("storageclass.storage.k8s.io {class:?} not found"));
     };
     let given = found.provisioner.as_str();
-    let provisioner = MOVED.iter().find(|(old, _)| *old == given).map_or(given, |(_, new)| *new);
-    if provisioner.starts_with("kubernetes.io/") {
+    let provisioner = heritage::driver_of(given).unwrap_or(given);
+    if heritage::is_within(provisioner) {
         return failed(format!("no volume plugin matched name: {provisioner}"));
     }
-    let marked = annotation(&view.claim.metadata, PROVISIONER[1]) == Some(provisioner);
+    let marked = annotation(&view.claim.metadata, PROVISIONER[0]) == Some(provisioner);
     let mark = (!marked).then(|| {
         let mut claim = view.claim.clone();
         let annotations = claim.metadata.annotations.get_or_insert_default();
@@ -325,6 +313,9 @@ fn volume_phase(volume: &PersistentVolume, to: &str, message: &str) -> Option<Wr
 
 /// What to do next about a volume. `claim` is the one it names by uid, where that is still there.
 pub fn volume(volume: &PersistentVolume, claim: Option<&PersistentVolumeClaim>) -> Plan {
+    if let Some(marked) = heritage::volume(volume) {
+        return Some(Write::Volume(Box::new(marked))).into();
+    }
     let held = volume.spec.as_ref().and_then(|s| s.claim_ref.as_ref());
     // Free, or reserved for a claim that has not taken it yet.
     if held.is_none_or(|r| r.uid.as_ref().is_none_or(String::is_empty)) {
@@ -396,14 +387,10 @@ fn release(volume: &PersistentVolume) -> Plan {
     }
     match policy(volume) {
         "Retain" => Plan::default(),
-        "Delete" if deleted_elsewhere(volume) => Plan::default(),
-        "Delete" => {
-            let name = name(&volume.metadata);
-            let why = format!(
-                "error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"
-            );
-            fail("VolumeFailedDelete", why)
-        }
+        "Delete" => match no_deleter(volume) {
+            None => Plan::default(),
+            Some(why) => fail("VolumeFailedDelete", why),
+        },
         "Recycle" => fail("VolumeFailedRecycle", "No recycler plugin found for the volume!".to_owned()),
         _ => fail(
             "VolumeUnknownReclaimPolicy",
@@ -412,9 +399,23 @@ fn release(volume: &PersistentVolume) -> Plan {
     }
 }
 
-/// Whether deleting the storage is the work of whoever made it.
-fn deleted_elsewhere(volume: &PersistentVolume) -> bool {
+/// Why the storage cannot be deleted; `None` where that is the work of whoever made it.
+fn no_deleter(volume: &PersistentVolume) -> Option<String> {
     let maker = annotation(&volume.metadata, PROVISIONED_BY).unwrap_or_default();
-    (!maker.is_empty() && !maker.starts_with("kubernetes.io/"))
-        || volume.spec.as_ref().is_some_and(|s| s.csi.is_some())
+    if heritage::is_within(maker) {
+        return Some(format!("no volume plugin matched name: {maker}"));
+    }
+    let spec = volume.spec.as_ref();
+    if !maker.is_empty() || spec.is_some_and(|s| s.csi.is_some()) {
+        return None;
+    }
+    // This process deletes nothing on the machine it happens to run on.
+    if let Some(path) = spec.and_then(|s| s.host_path.as_ref()).filter(|p| !p.path.starts_with("/tmp/")) {
+        let path = &path.path;
+        return Some(format!("host_path deleter only supports /tmp/.+ but received provided {path}"));
+    }
+    let name = name(&volume.metadata);
+    Some(format!(
+        "error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"
+    ))
 }

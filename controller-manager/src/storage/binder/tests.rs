@@ -307,7 +307,7 @@ fn volumes_follow_their_claims() {
     check("a claim=c/u phase=Failed policy=Delete", None, "-");
     let no = "phase Failed | VolumeFailedDelete: error getting deleter volume plugin for volume \"a\": no deletable volume plugin matched";
     check("a claim=c/u phase=Released policy=Delete", None, no);
-    check("a claim=c/u phase=Released policy=Delete notes=i", None, no);
+    check("a phase=Released policy=Delete notes=i", None, "volume nobody");
     check(
         "a claim=c/u phase=Released policy=Recycle",
         None,
@@ -317,5 +317,75 @@ fn volumes_follow_their_claims() {
         "a claim=c/u phase=Released policy=Odd",
         None,
         "phase Failed | VolumeUnknownReclaimPolicy: Volume has unrecognized PersistentVolumeReclaimPolicy",
+    );
+}
+
+#[test]
+fn volumes_of_old_plugins_are_marked_for_who_looks_after_them() {
+    use super::heritage;
+    let check = |maker: &str, policy: &str, had: &[&str], want: Option<(Option<&str>, &[&str])>| {
+        let mut v = pv(&format!("a policy={policy}"));
+        let annotations = v.metadata.annotations.get_or_insert_default();
+        annotations.insert(heritage::PROVISIONED_BY.into(), maker.into());
+        v.metadata.finalizers = Some(had.iter().map(|f| (*f).to_owned()).collect());
+        let got = heritage::volume(&v).map(|v| {
+            let to = v.metadata.annotations.and_then(|a| a.get(heritage::MIGRATED_TO).cloned());
+            (to, v.metadata.finalizers.unwrap_or_default())
+        });
+        let want = want.map(|(to, f)| (to.map(str::to_owned), f.iter().map(|f| (*f).to_owned()).collect()));
+        assert_eq!(got, want, "{maker} {policy}");
+    };
+    let (ours, theirs) =
+        ("kubernetes.io/pv-controller", "external-provisioner.volume.kubernetes.io/finalizer");
+    check("gantry.io/x", "Delete", &[theirs], None);
+    check("kubernetes.io/x", "Delete", &[theirs], Some((None, &[ours])));
+    check("kubernetes.io/x", "Delete", &[ours], None);
+    check("kubernetes.io/x", "Retain", &["f", ours], Some((None, &["f"])));
+    check(
+        "kubernetes.io/gce-pd",
+        "Delete",
+        &[ours, theirs],
+        Some((Some("pd.csi.storage.gke.io"), &[theirs])),
+    );
+
+    let mut c = pvc("c");
+    c.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(heritage::PROVISIONER[1].into(), "kubernetes.io/cinder".into());
+    let marked = heritage::claim(&c).unwrap();
+    assert_eq!(
+        marked.metadata.annotations.as_ref().unwrap()[heritage::MIGRATED_TO],
+        "cinder.csi.openstack.org"
+    );
+    assert_eq!(heritage::claim(&marked), None);
+    assert_eq!(heritage::claim(&pvc("c")), None);
+}
+
+#[test]
+fn who_cannot_delete_says_so() {
+    let check = |edit: fn(&mut PersistentVolume), want: &str| {
+        let mut v = pv("a claim=c/u phase=Released policy=Delete");
+        edit(&mut v);
+        assert_eq!(show(&volume(&v, None)), want);
+    };
+    check(
+        |v| v.spec.as_mut().unwrap().host_path = serde_json::from_str(r#"{"path":"/data"}"#).unwrap(),
+        "phase Failed | VolumeFailedDelete: host_path deleter only supports /tmp/.+ but received provided /data",
+    );
+    check(
+        |v| {
+            v.metadata.finalizers = Some(vec!["kubernetes.io/pv-controller".into()]);
+            let annotations = v.metadata.annotations.get_or_insert_default();
+            annotations.insert("pv.kubernetes.io/provisioned-by".into(), "kubernetes.io/x".into());
+        },
+        "phase Failed | VolumeFailedDelete: no volume plugin matched name: kubernetes.io/x",
+    );
+    check(
+        |v| {
+            v.spec.as_mut().unwrap().csi =
+                serde_json::from_str(r#"{"driver":"d","volumeHandle":"h"}"#).unwrap()
+        },
+        "-",
     );
 }
