@@ -3,12 +3,13 @@
 mod api;
 mod apply;
 mod auth;
+mod autoscale;
+mod certificate;
 pub mod change;
 pub mod common;
 mod config;
 mod cp;
 mod create;
-mod create_rbac;
 mod delete;
 mod describe;
 mod diff;

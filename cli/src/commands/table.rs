@@ -1,8 +1,9 @@
 //! Every command, a row each.
 
 use super::{
-    Command, Run, api, apply, auth, config, cp, create, delete, describe, diff, drain, edit, events, exec,
-    explain, expose, get, logs, mark, node, patch, port_forward, rollout, run, set, version, wait,
+    Command, Run, api, apply, auth, autoscale, certificate, config, cp, create, delete, describe, diff,
+    drain, edit, events, exec, explain, expose, get, logs, mark, node, patch, port_forward, rollout, run,
+    set, version, wait,
 };
 
 macro_rules! online {
@@ -169,6 +170,14 @@ pub const COMMANDS: &[Command] = &[
         patch::scale
     ),
     online!(
+        "autoscale",
+        &[],
+        "(-f FILENAME | TYPE NAME | TYPE/NAME) [--min=MINPODS] --max=MAXPODS [--cpu=CPU] [--memory=MEMORY]",
+        "Auto-scale a deployment, replica set, stateful set, or replication controller",
+        autoscale::FLAGS,
+        autoscale::run
+    ),
+    online!(
         "label",
         &[],
         "(-f FILENAME | TYPE NAME) KEY_1=VAL_1 ... KEY_N=VAL_N",
@@ -228,6 +237,7 @@ pub const COMMANDS: &[Command] = &[
         node::TAINT_FLAGS,
         node::taint
     ),
+    group!("certificate", &[], "Modify certificate resources", certificate::COMMANDS),
     group!("auth", &[], "Inspect authorization", auth::COMMANDS),
     group!("config", &[], "Modify kubeconfig files", config::COMMANDS),
     online!("cluster-info", &[], "", "Display cluster information", &[], api::cluster_info),

@@ -1,5 +1,6 @@
 //! Namespaces, config maps, secrets and service accounts.
 
+use super::policy;
 use super::text::{Text, time};
 use crate::context::Context;
 use crate::error::Result;
@@ -37,12 +38,7 @@ pub async fn namespace(cx: &Context, t: &mut Text, n: &Namespace) -> Result<()> 
         t.pair(1, "Name", q.metadata.name.unwrap_or_default());
         t.line(1, "Resource\tUsed\tHard");
         t.line(1, "--------\t---\t---");
-        let status = q.status.unwrap_or_default();
-        let used = status.used.unwrap_or_default();
-        for (resource, hard) in status.hard.iter().flatten() {
-            let used = used.get(resource).map_or("0", |u| &u.0);
-            t.line(1, &format!("{resource}\t{used}\t{}", hard.0));
-        }
+        policy::quota_rows(t, 1, &q.status.unwrap_or_default());
     }
     let limits = builder::list(cx, &*cx.resource("limitranges").await?, Some(name), &query).await?;
     t.line(0, "");
@@ -51,21 +47,10 @@ pub async fn namespace(cx: &Context, t: &mut Text, n: &Namespace) -> Result<()> 
         return Ok(());
     }
     t.line(0, "Resource Limits");
-    t.line(1, "Type\tResource\tMin\tMax\tDefault Request\tDefault Limit\tMax Limit/Request Ratio");
-    t.line(1, "----\t--------\t---\t---\t---------------\t-------------\t-----------------------");
+    policy::LIMIT_HEAD.iter().for_each(|line| t.line(1, line));
     for l in limits {
         let l: LimitRange = l.to_typed()?;
-        for item in l.spec.map(|s| s.limits).unwrap_or_default() {
-            let maps =
-                [&item.min, &item.max, &item.default_request, &item.default, &item.max_limit_request_ratio];
-            let names: std::collections::BTreeSet<&String> =
-                maps.iter().flat_map(|m| m.iter().flat_map(|m| m.keys())).collect();
-            for name in names {
-                let cells: Vec<&str> =
-                    maps.iter().map(|m| m.as_ref().and_then(|m| m.get(name)).map_or("-", |q| &q.0)).collect();
-                t.line(1, &format!("{}\t{name}\t{}", item.type_, cells.join("\t")));
-            }
-        }
+        policy::limit_rows(t, 1, &l.spec.unwrap_or_default());
     }
     Ok(())
 }

@@ -1,11 +1,17 @@
 //! `describe`: one text per kind, and a generic one. Texts are written with tabs and aligned at the end.
 
+mod autoscaler;
 mod basic;
+mod batch;
+mod certificate;
 mod container;
+mod endpoints;
 mod generic;
 mod node;
 mod pod;
+mod policy;
 mod service;
+mod storage;
 mod text;
 mod volume;
 mod workload;
@@ -46,6 +52,36 @@ pub async fn describe(cx: &Context, info: &Info, show_events: bool) -> Result<St
         ("apps", "ReplicaSet") => workload::replica_set(cx, &mut t, o).await?,
         ("apps", "DaemonSet") => workload::daemon_set(cx, &mut t, o).await?,
         ("apps", "StatefulSet") => workload::stateful_set(cx, &mut t, o).await?,
+        ("", "ReplicationController") => workload::replication_controller(cx, &mut t, o).await?,
+        ("batch", "Job") => batch::job(&mut t, o)?,
+        ("batch", "CronJob") => batch::cron_job(&mut t, o)?,
+        ("", "PersistentVolumeClaim") => storage::claim(cx, &mut t, o).await?,
+        ("", "PersistentVolume") => storage::volume(&mut t, o)?,
+        ("storage.k8s.io", "StorageClass") => storage::class(&mut t, o)?,
+        ("policy", "PodDisruptionBudget") => policy::budget(&mut t, o)?,
+        ("scheduling.k8s.io", "PriorityClass") => policy::priority_class(&mut t, &o.to_typed()?),
+        ("", "ResourceQuota") => {
+            policy::quota(&mut t, &o.to_typed()?);
+            with_events = false;
+        }
+        ("", "LimitRange") => {
+            policy::limits(&mut t, &o.to_typed()?);
+            with_events = false;
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            // The newest version says the most.
+            let path = info.path().replacen("/apis/autoscaling/v1/", "/apis/autoscaling/v2/", 1);
+            let whole = match o.api_version() {
+                "autoscaling/v2" => o.clone(),
+                _ => cx.rest().await?.get(&path).await?,
+            };
+            autoscaler::autoscaler(&mut t, &whole.to_typed()?);
+        }
+        ("", "Endpoints") => endpoints::endpoints(&mut t, &o.to_typed()?),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(&mut t, &o.to_typed()?),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            certificate::signing_request(&mut t, &o.to_typed()?)?;
+        }
         _ => generic::generic(&mut t, o),
     }
     let mut out = String::new();

@@ -26,6 +26,22 @@ pub fn or_none(text: &str) -> &str {
     if text.is_empty() { "<none>" } else { text }
 }
 
+/// A value, or that there is none.
+pub fn or_unset(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| "<unset>".to_owned(), |v| v.to_string())
+}
+
+/// `True`, `False`, or that it is not said.
+pub fn truth(value: Option<bool>) -> String {
+    or_unset(value.map(|v| if v { "True" } else { "False" }))
+}
+
+/// `a=b,c=d`.
+pub fn selector_text(pairs: Option<&BTreeMap<String, String>>) -> String {
+    let all: Vec<String> = pairs.into_iter().flatten().map(|(k, v)| format!("{k}={v}")).collect();
+    or_none(&all.join(",")).to_owned()
+}
+
 impl Text {
     /// One line at a level of two spaces each.
     pub fn line(&mut self, level: usize, text: &str) {

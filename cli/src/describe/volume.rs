@@ -1,7 +1,9 @@
 //! Volumes and mounts.
 
 use super::text::Text;
-use k8s_openapi::api::core::v1::{Container, ProjectedVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, HostPathVolumeSource, NFSVolumeSource, PersistentVolumeSpec, ProjectedVolumeSource, Volume,
+};
 
 pub fn mounts(t: &mut Text, c: &Container) {
     let mut all = c.volume_mounts.clone().unwrap_or_default();
@@ -38,11 +40,43 @@ fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or_default()
 }
 
+fn host_path(t: &mut Text, h: &HostPathVolumeSource) {
+    t.pair(2, "Type", "HostPath (bare host directory volume)");
+    t.pair(2, "Path", &h.path);
+    t.pair(2, "HostPathType", text(&h.type_));
+}
+
+fn nfs(t: &mut Text, n: &NFSVolumeSource) {
+    t.pair(2, "Type", "NFS (an NFS mount that lasts the lifetime of a pod)");
+    t.pair(2, "Server", &n.server);
+    t.pair(2, "Path", &n.path);
+    t.pair(2, "ReadOnly", n.read_only.unwrap_or(false));
+}
+
+/// Where a persistent volume's data is.
+pub fn persistent(t: &mut Text, v: &PersistentVolumeSpec) {
+    if let Some(h) = &v.host_path {
+        host_path(t, h);
+    } else if let Some(n) = &v.nfs {
+        nfs(t, n);
+    } else if let Some(l) = &v.local {
+        t.pair(2, "Type", "LocalVolume (a persistent volume backed by local storage on a node)");
+        t.pair(2, "Path", &l.path);
+    } else if let Some(c) = &v.csi {
+        t.pair(2, "Type", "CSI (a Container Storage Interface (CSI) volume source)");
+        t.pair(2, "Driver", &c.driver);
+        t.pair(2, "FSType", text(&c.fs_type));
+        t.pair(2, "VolumeHandle", &c.volume_handle);
+        t.pair(2, "ReadOnly", c.read_only.unwrap_or(false));
+        t.labels("    VolumeAttributes", c.volume_attributes.as_ref());
+    } else {
+        t.line(1, "<unknown>");
+    }
+}
+
 fn source(t: &mut Text, v: &Volume) {
     if let Some(h) = &v.host_path {
-        t.pair(2, "Type", "HostPath (bare host directory volume)");
-        t.pair(2, "Path", &h.path);
-        t.pair(2, "HostPathType", text(&h.type_));
+        host_path(t, h);
     } else if let Some(e) = &v.empty_dir {
         t.pair(2, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
         t.pair(2, "Medium", text(&e.medium));
@@ -77,10 +111,7 @@ fn source(t: &mut Text, v: &Volume) {
             t.line(3, &format!("{} -> {}", from.map_or("", String::as_str), item.path));
         }
     } else if let Some(n) = &v.nfs {
-        t.pair(2, "Type", "NFS (an NFS mount that lasts the lifetime of a pod)");
-        t.pair(2, "Server", &n.server);
-        t.pair(2, "Path", &n.path);
-        t.pair(2, "ReadOnly", n.read_only.unwrap_or(false));
+        nfs(t, n);
     } else if let Some(c) = &v.csi {
         t.pair(2, "Type", "CSI (a Container Storage Interface (CSI) volume source)");
         t.pair(2, "Driver", &c.driver);

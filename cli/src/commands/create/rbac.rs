@@ -1,7 +1,7 @@
 //! `create role`, `clusterrole`, their bindings, and tokens.
 
-use super::create::{generated, generator};
-use super::{Outcome, common};
+use super::super::{Outcome, common};
+use super::{generated, generator};
 use crate::context::Context;
 use crate::error::{Result, message, usage};
 use crate::flags::{Args, Flag, array, list, text};
