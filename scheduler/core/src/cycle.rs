@@ -286,12 +286,10 @@ impl<'a> Cycle<'a> {
         })
     }
 
-    /// The verdict of the local plugins on a node, worked out where it is not known.
+    /// Works out the verdict of the local plugins on a node.
+    #[inline(never)]
     fn local(&mut self, at: NodeIndex, filters: usize, scores: &[(usize, i64)], cluster: &Cluster) -> u16 {
         let version = cluster.versions()[at.0];
-        if self.plan.local.stamps[at.0] == version {
-            return self.plan.local.verdicts[at.0];
-        }
         let mut verdict = FITS;
         if let Some(node) = cluster.node(at) {
             for i in &self.profile.filter[..filters] {
@@ -310,7 +308,9 @@ impl<'a> Cycle<'a> {
                     let cx = Cx { pod: self.pod, cluster, prepared: &self.plan.prepared[*i] };
                     let score = self.profile.plugins[*i].score(&cx, at, node, &self.carried[*i]);
                     if self.profile.plugins[*i].normalizes() {
-                        self.plan.local.raw[column][at.0] = score;
+                        let before = std::mem::replace(&mut self.plan.local.raw[column][at.0], score);
+                        let counted = &mut self.plan.local.nonzero[column];
+                        *counted = *counted + usize::from(score != 0) - usize::from(before != 0);
                         column += 1;
                     } else {
                         fixed += weight * score;
@@ -337,8 +337,11 @@ impl<'a> Cycle<'a> {
                 if !plugin.normalizes() {
                     continue;
                 }
-                let raw = &self.plan.local.raw[column];
+                let (raw, nonzero) = (&self.plan.local.raw[column], self.plan.local.nonzero[column]);
                 column += 1;
+                if nonzero == 0 {
+                    continue;
+                }
                 own.iter_mut().zip(feasible).for_each(|(own, at)| *own = raw[at.0]);
             } else {
                 if plugin.local() || !plugin.pre_score(&cx, feasible, &mut self.carried[*i]) {
@@ -347,6 +350,10 @@ impl<'a> Cycle<'a> {
                 plugin.score_many(&cx, feasible, &self.carried[*i], &mut own);
             }
             plugin.normalize(&cx, feasible, &self.carried[*i], &mut own);
+            if own.iter().all(|score| *score == own[0]) {
+                // What everyone gets changes nothing about who is best.
+                continue;
+            }
             totals.iter_mut().zip(&own).for_each(|(total, score)| *total += score * weight);
         }
         totals
@@ -422,7 +429,13 @@ impl<'a> Cycle<'a> {
                     Err((plugin, why)) => refused.push((at, self.plan.verdict(plugin, why))),
                 }
             } else {
-                match self.local(at, filters, &scores, cluster) {
+                let known = &self.plan.local;
+                let verdict = if known.stamps[at.0] == cluster.versions()[at.0] {
+                    known.verdicts[at.0]
+                } else {
+                    self.local(at, filters, &scores, cluster)
+                };
+                match verdict {
                     FITS => chunk.push(at),
                     ABSENT => continue,
                     verdict => refused.push((at, verdict)),
@@ -575,8 +588,14 @@ const EXTENDER_PLACE: usize = 63;
 
 /// The best, one of the best at random.
 fn choose(feasible: &[NodeIndex], scores: &[i64], rng: &mut dyn Rng) -> NodeIndex {
-    let best = scores.iter().copied().max().unwrap_or(0);
-    let equals = scores.iter().filter(|s| **s == best).count();
+    let (mut best, mut equals) = (i64::MIN, 0);
+    for score in scores {
+        if *score > best {
+            (best, equals) = (*score, 1);
+        } else if *score == best {
+            equals += 1;
+        }
+    }
     let pick = if equals > 1 { rng.random_range(0..equals) } else { 0 };
     let at = scores.iter().enumerate().filter(|(_, s)| **s == best).nth(pick).map_or(0, |(i, _)| i);
     feasible[at]

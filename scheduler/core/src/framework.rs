@@ -263,8 +263,11 @@ pub trait Plugin: Send + Sync {
 /// Brings scores to 0 to [`MAX_SCORE`] in proportion to the largest; `reverse` makes small ones good.
 pub fn normalize(scores: &mut [i64], reverse: bool) {
     let max = scores.iter().copied().max().unwrap_or(0);
+    if max == 0 {
+        return scores.fill(if reverse { MAX_SCORE } else { 0 });
+    }
     for score in scores.iter_mut() {
-        let scaled = if max == 0 { 0 } else { *score * MAX_SCORE / max };
+        let scaled = *score * MAX_SCORE / max;
         *score = if reverse { MAX_SCORE - scaled } else { scaled };
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Local {
     pub fixed: Vec<i64>,
     /// Those that do, a column a plugin.
     pub raw: Vec<Vec<i64>>,
+    /// How many of each column are not 0; a column of nothing else tells no node from another.
+    pub nonzero: Vec<usize>,
     pub epoch: u64,
 }
 
@@ -43,6 +45,8 @@ impl Local {
     pub fn fit(&mut self, versions: &[u32], columns: usize, epoch: u64) {
         if self.epoch != epoch || self.raw.len() != columns {
             self.stamps.clear();
+            self.raw = vec![Vec::new(); columns];
+            self.nonzero = vec![0; columns];
             self.epoch = epoch;
         }
         let known = self.stamps.len();
@@ -51,7 +55,6 @@ impl Local {
             self.stamps.extend(versions[known..].iter().map(|v| v.wrapping_sub(1)));
             self.verdicts.resize(versions.len(), ABSENT);
             self.fixed.resize(versions.len(), 0);
-            self.raw.resize_with(columns, Vec::new);
             self.raw.iter_mut().for_each(|c| c.resize(versions.len(), 0));
         }
     }

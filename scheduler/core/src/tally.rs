@@ -72,7 +72,7 @@ impl Tally {
     /// A node came, went or changed; its pods are counted separately, see [`Tally::add`].
     pub(crate) fn set_node(&mut self, slot: usize, value: u32, node: Option<&NodeInfo>) {
         let Some(rule) = &self.spec.eligible else { return };
-        let now = value != NONE && node.is_some_and(|n| rule(n));
+        let now = value != NONE && node.is_some_and(rule);
         if self.eligible.len() <= slot {
             self.eligible.resize(slot + 1, false);
         }
