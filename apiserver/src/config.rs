@@ -14,7 +14,7 @@ pub enum Error {
     Wrong { flag: &'static str, why: String },
     #[error("--{flag}: cannot read {path:?}: {source}")]
     Read { flag: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Admission(#[from] gantry_admission::UnknownPlugin),
 }
 

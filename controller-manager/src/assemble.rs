@@ -138,6 +138,12 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("taint-eviction-controller") {
         lifecycle::taint_eviction::start(context);
     }
+    if on("resourcequota-controller") {
+        lifecycle::resource_quota::start(context);
+    }
+    if on("disruption-controller") {
+        lifecycle::disruption_budget::start(context);
+    }
     if on("pod-garbage-collector-controller") {
         lifecycle::pod_gc::start(context);
     }

@@ -87,7 +87,9 @@ pub fn trim_pod(pod: &mut Pod) {
     let claims: Vec<_> = spec.volumes.take().into_iter().flatten().filter(claims_something).collect();
     spec.volumes = (!claims.is_empty()).then_some(claims);
     let controller = gantry_reconcile::ownership::controller_of(&pod.metadata);
-    if spec.node_name.is_some() || controller.is_none_or(|o| o.kind != "DaemonSet") {
+    let placed = spec.node_name.is_some() || controller.is_none_or(|o| o.kind != "DaemonSet");
+    // Quotas may count pods that look into other namespaces.
+    if placed && !gantry_machinery::quota::crosses_namespaces(spec) {
         spec.affinity = None;
     }
     spec.topology_spread_constraints = None;
@@ -96,13 +98,9 @@ pub fn trim_pod(pod: &mut Pod) {
     spec.dns_config = None;
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         let ports = container.ports.take();
-        // The autoscaler's utilization is of what was requested.
-        let resources = container.resources.take().and_then(|r| r.requests).map(|requests| {
-            k8s_openapi::api::core::v1::ResourceRequirements {
-                requests: Some(requests),
-                ..Default::default()
-            }
-        });
+        // The autoscaler's utilization is of what was requested; quotas count both.
+        let mut resources = container.resources.take().filter(|r| r.requests.is_some() || r.limits.is_some());
+        resources.iter_mut().for_each(|r| r.claims = None);
         let kept = k8s_openapi::api::core::v1::Container {
             name: std::mem::take(&mut container.name),
             restart_policy: container.restart_policy.take(),
@@ -112,7 +110,8 @@ pub fn trim_pod(pod: &mut Pod) {
         };
         *container = kept;
     }
-    if let Some(status) = &mut pod.status {
+    let (spec, status) = (&pod.spec, &mut pod.status);
+    if let Some(status) = status {
         for list in [&mut status.container_statuses, &mut status.init_container_statuses] {
             for entry in list.iter_mut().flatten() {
                 // Jobs read how and when containers ended.
@@ -123,7 +122,11 @@ pub fn trim_pod(pod: &mut Pod) {
                         ..Default::default()
                     }
                 });
+                // Quotas read what a container has, where that is not what it asks for: a resize is under way.
+                let resized = is_resized(spec.as_ref(), entry);
                 *entry = k8s_openapi::api::core::v1::ContainerStatus {
+                    resources: entry.resources.take().filter(|_| resized),
+                    allocated_resources: entry.allocated_resources.take().filter(|_| resized),
                     name: std::mem::take(&mut entry.name),
                     ready: entry.ready,
                     restart_count: entry.restart_count,
@@ -141,6 +144,21 @@ pub fn trim_pod(pod: &mut Pod) {
 /// Whether a volume is a claim, or comes with one.
 fn claims_something(volume: &Volume) -> bool {
     volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
+}
+
+/// Whether a container has other resources than it asks for.
+fn is_resized(
+    spec: Option<&k8s_openapi::api::core::v1::PodSpec>,
+    status: &k8s_openapi::api::core::v1::ContainerStatus,
+) -> bool {
+    let containers = spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+    let asked = containers.into_iter().find(|c| c.name == status.name).and_then(|c| c.resources.clone());
+    let asked = asked.unwrap_or_default();
+    status.resources.as_ref().is_some_and(|has| {
+        has.requests != asked.requests
+            || has.limits != asked.limits
+            || status.allocated_resources.as_ref().is_some_and(|a| Some(a) != asked.requests.as_ref())
+    })
 }
 
 /// Now, to the second, as Kubernetes' times are kept.

@@ -95,6 +95,8 @@ pub struct Args {
     pub concurrent_serviceaccount_token_syncs: usize,
     #[arg(long, default_value_t = 1)]
     pub concurrent_service_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub concurrent_resource_quota_syncs: usize,
     #[arg(long, default_value_t = 100)]
     pub max_endpoints_per_slice: usize,
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -215,6 +217,7 @@ pub const CONTROLLERS: &[&str] = &[
     "cronjob-controller",
     "daemonset-controller",
     "deployment-controller",
+    "disruption-controller",
     "endpoints-controller",
     "endpointslice-controller",
     "endpointslice-mirroring-controller",
@@ -231,6 +234,7 @@ pub const CONTROLLERS: &[&str] = &[
     "pod-garbage-collector-controller",
     "replicaset-controller",
     "replicationcontroller-controller",
+    "resourcequota-controller",
     "root-ca-certificate-publisher-controller",
     "service-cidr-controller",
     "serviceaccount-controller",
@@ -251,6 +255,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("csrsigning", "certificatesigningrequest-signing-controller"),
     ("daemonset", "daemonset-controller"),
     ("deployment", "deployment-controller"),
+    ("disruption", "disruption-controller"),
     ("endpoint", "endpoints-controller"),
     ("endpointslice", "endpointslice-controller"),
     ("endpointslicemirroring", "endpointslice-mirroring-controller"),
@@ -267,6 +272,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("pvc-protection", "persistentvolumeclaim-protection-controller"),
     ("replicaset", "replicaset-controller"),
     ("replicationcontroller", "replicationcontroller-controller"),
+    ("resourcequota", "resourcequota-controller"),
     ("root-ca-cert-publisher", "root-ca-certificate-publisher-controller"),
     ("serviceaccount", "serviceaccount-controller"),
     ("statefulset", "statefulset-controller"),

@@ -9,9 +9,9 @@
 mod certificates;
 mod lifecycle;
 mod limit_ranger;
+mod names;
 mod node_restriction;
 mod node_taint;
-mod names;
 mod priority;
 mod quota;
 mod runtime_class;

@@ -1,8 +1,10 @@
 //! Controllers that take things away in time.
 
 mod disruption;
+pub mod disruption_budget;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
+pub mod resource_quota;
 pub mod taint_eviction;

@@ -15,7 +15,7 @@ mod tests;
 
 pub use amounts::{Amounts, format, parse, same, total, write};
 pub use charge::{Charge, Refusal, charge, release};
-pub use pod::is_terminating;
+pub use pod::{crosses_namespaces, is_terminating};
 pub use resources::{limits, requests};
 
 use gantry_types::GroupResource;

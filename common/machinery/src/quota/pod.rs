@@ -94,7 +94,8 @@ fn is_best_effort(pod: &Pod) -> bool {
     !all.into_iter().any(|r| asks(r.requests.as_ref()) || asks(r.limits.as_ref()))
 }
 
-fn crosses_namespaces(spec: &PodSpec) -> bool {
+/// Whether a pod's affinities look into other namespaces.
+pub fn crosses_namespaces(spec: &PodSpec) -> bool {
     let crosses = |t: &PodAffinityTerm| {
         t.namespaces.as_ref().is_some_and(|n| !n.is_empty()) || t.namespace_selector.is_some()
     };
