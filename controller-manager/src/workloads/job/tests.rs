@@ -1,3 +1,5 @@
+mod sim;
+
 use super::backoff::Record;
 use super::plan::{Assessment, Manage, Snapshot, assess};
 use super::pods::pod_of;
