@@ -248,14 +248,6 @@ impl Strategy for PersistentVolumes {
         if cx.subresource.is_empty() { warnings(pv) } else { Vec::new() }
     }
 
-    fn fields(&self, pv: &PersistentVolume) -> Vec<(&'static str, String)> {
-        vec![("name", text(&pv.metadata.name).to_owned())]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
     fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
         if subresource == "status" { &["spec"] } else { &["status"] }
     }

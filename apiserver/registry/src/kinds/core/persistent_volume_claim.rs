@@ -295,14 +295,6 @@ impl Strategy for PersistentVolumeClaims {
         out
     }
 
-    fn fields(&self, claim: &PersistentVolumeClaim) -> Vec<(&'static str, String)> {
-        vec![("name", text(&claim.metadata.name).to_owned())]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
     fn reset_fields(&self, subresource: &str) -> &'static [&'static str] {
         if subresource == "status" { &["spec"] } else { &["status"] }
     }
