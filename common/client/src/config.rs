@@ -184,11 +184,14 @@ impl ClientConfig {
         let agent = HeaderValue::from_str(&self.user_agent).map_err(|_| ConfigError::Header)?;
         config.headers.push((USER_AGENT, agent));
         let mut tls = config.rustls_client_config()?;
+        let mut identity = None;
         if let (Some(certificate), Some(key)) =
             (&config.auth_info.client_certificate, &config.auth_info.client_key)
             && config.auth_info.client_certificate_data.is_none()
         {
-            tls.client_auth_cert_resolver = Arc::new(ReloadingIdentity::new(certificate.into(), key.into()));
+            let reloading = Arc::new(ReloadingIdentity::new(certificate.into(), key.into()));
+            tls.client_auth_cert_resolver = reloading.clone();
+            identity = Some(reloading);
         }
         if !self.http1_only {
             tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -208,7 +211,7 @@ impl ClientConfig {
             .http2_keep_alive_while_idle(true)
             .http2_initial_stream_window_size(256 << 10)
             .http2_initial_connection_window_size(1 << 20)
-            .build(Connector::new(tls, server_name, self.keep_alive));
+            .build(Connector::new(tls, server_name, self.keep_alive).with_identity(identity));
         Ok((config, http))
     }
 }
@@ -273,7 +276,7 @@ impl Bearers {
 
 /// A client certificate in files, loaded again for a new connection once they changed.
 #[derive(Debug)]
-struct ReloadingIdentity {
+pub(crate) struct ReloadingIdentity {
     certificate: PathBuf,
     key: PathBuf,
     loaded: Mutex<Option<(SystemTime, Arc<CertifiedKey>)>>,
@@ -282,6 +285,20 @@ struct ReloadingIdentity {
 impl ReloadingIdentity {
     fn new(certificate: PathBuf, key: PathBuf) -> Self {
         Self { certificate, key, loaded: Mutex::new(None) }
+    }
+
+    /// When the certificate last shown was written.
+    pub(crate) fn stamp(&self) -> Option<SystemTime> {
+        self.loaded.lock().as_ref().map(|(at, _)| *at)
+    }
+
+    /// Whether another certificate can be shown than the one written at `stamp`.
+    pub(crate) fn renewed_since(&self, stamp: Option<SystemTime>) -> bool {
+        let (Some(then), Ok(now)) = (stamp, std::fs::metadata(&self.certificate).and_then(|m| m.modified()))
+        else {
+            return false;
+        };
+        now != then && self.load().is_some()
     }
 
     fn load(&self) -> Option<Arc<CertifiedKey>> {

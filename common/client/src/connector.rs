@@ -1,5 +1,6 @@
 //! TCP and TLS to the apiserver, with HTTP/2 where the server speaks it.
 
+use crate::config::ReloadingIdentity;
 use futures::future::BoxFuture;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -11,7 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
@@ -57,6 +58,7 @@ pub(crate) struct Connector {
     http: HttpConnector,
     tls: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    identity: Option<Arc<ReloadingIdentity>>,
 }
 
 impl Connector {
@@ -78,13 +80,48 @@ impl Connector {
             #[cfg(target_os = "linux")]
             http.set_tcp_user_timeout(Some(alive.idle));
         }
-        Self { http, tls: Arc::new(tls), server_name }
+        Self { http, tls: Arc::new(tls), server_name, identity: None }
+    }
+
+    /// Closes connections once this identity has another certificate than they were opened with: a server
+    /// goes by what it was shown.
+    #[must_use]
+    pub(crate) fn with_identity(mut self, identity: Option<Arc<ReloadingIdentity>>) -> Self {
+        self.identity = identity;
+        self
+    }
+}
+
+/// How often a connection in use looks whether its certificate is still the current one.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The certificate a connection was opened with.
+struct Shown {
+    identity: Arc<ReloadingIdentity>,
+    stamp: Option<SystemTime>,
+    next: Instant,
+}
+
+impl Shown {
+    fn of(identity: Arc<ReloadingIdentity>) -> Self {
+        Self { stamp: identity.stamp(), identity, next: Instant::now() + LOOK }
+    }
+
+    /// Whether there is another by now.
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.next {
+            return false;
+        }
+        self.next = now + LOOK;
+        self.identity.renewed_since(self.stamp)
     }
 }
 
 pub(crate) struct Stream {
     io: TokioIo<Box<dyn Io>>,
     http2: bool,
+    shown: Option<Shown>,
 }
 
 impl Service<Uri> for Connector {
@@ -101,11 +138,12 @@ impl Service<Uri> for Connector {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let server_name = self.server_name.clone();
         let tls = self.tls.clone();
+        let identity = self.identity.clone();
         let tcp = self.http.call(uri);
         Box::pin(async move {
             let tcp = tcp.await?.into_inner();
             if plain {
-                return Ok(Stream { io: TokioIo::new(Box::new(tcp)), http2: false });
+                return Ok(Stream { io: TokioIo::new(Box::new(tcp)), http2: false, shown: None });
             }
             let name = match server_name {
                 Some(name) => name,
@@ -113,7 +151,7 @@ impl Service<Uri> for Connector {
             };
             let stream = tokio_rustls::TlsConnector::from(tls).connect(name, tcp).await?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Ok(Stream { io: TokioIo::new(Box::new(stream)), http2 })
+            Ok(Stream { io: TokioIo::new(Box::new(stream)), http2, shown: identity.map(Shown::of) })
         })
     }
 }
@@ -130,6 +168,11 @@ impl Read for Stream {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.shown.as_mut().is_some_and(Shown::is_over) {
+            // The end of the stream: requests in flight fail and are made again, on a new connection.
+            tracing::info!("client certificate rotated, closing the connection opened with the one before");
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
