@@ -67,7 +67,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     tokio::spawn(collect::run(ctx.clone(), table.clone()));
     tokio::spawn(relist::run(ctx.clone(), table.clone()));
     if let Some(client) = ctx.client.clone().filter(|_| ctx.config.rotate) {
-        tokio::spawn(bootstrap::rotate(ctx.config.clone(), client));
+        let (manager, stop) = (bootstrap::manager(&ctx.config), stop.clone());
+        // A certificate somebody else put into the kubeconfig is not ours to renew.
+        if manager.held().is_some() {
+            tokio::spawn(async move { manager.keep(client, stop).await });
+        }
+    }
+    if let (Some(client), Some(manager)) = (ctx.client.clone(), ctx.config.serving()) {
+        let stop = stop.clone();
+        tokio::spawn(async move { manager.keep(client, stop).await });
     }
     health(&ctx.config, &stop).await;
     crate::serve::run(&ctx, &table).await?;

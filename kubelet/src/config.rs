@@ -1,5 +1,6 @@
 //! The configuration as the kubelet runs it: flags over file over defaults.
 
+use crate::certificates::Manager;
 use crate::flags::Flags;
 use crate::settings::{Authentication, Authorization, Settings};
 use gantry_kubelet_core::resources::ResourceList;
@@ -26,6 +27,8 @@ pub struct Config {
     pub cert_dir: PathBuf,
     /// Renew the client certificate by requests to the API.
     pub rotate: bool,
+    /// Have a serving certificate signed by requests to the API.
+    pub serving_requests: bool,
     pub pod_logs_dir: PathBuf,
     pub static_pod_path: Option<PathBuf>,
     pub address: String,
@@ -113,7 +116,11 @@ impl Config {
             bootstrap_kubeconfig: flags.bootstrap_kubeconfig.clone(),
             root_dir: flags.root_dir.clone(),
             cert_dir: flags.cert_dir.clone(),
-            rotate: file.rotate_certificates.unwrap_or(flags.bootstrap_kubeconfig.is_some()),
+            rotate: flags
+                .rotate_certificates
+                .or(file.rotate_certificates)
+                .unwrap_or(flags.bootstrap_kubeconfig.is_some()),
+            serving_requests: flags.rotate_server_certificates.or(file.server_tls_bootstrap).unwrap_or(false),
             pod_logs_dir: file.pod_logs_dir.clone().unwrap_or_else(|| "/var/log/pods".into()),
             static_pod_path: flags.pod_manifest_path.clone().or(file.static_pod_path.clone()),
             address: flags.address.clone().or(file.address.clone()).unwrap_or_else(|| "0.0.0.0".into()),
@@ -155,6 +162,16 @@ impl Config {
             unsafe_sysctls: file.allowed_unsafe_sysctls.clone().unwrap_or_default(),
             seccomp_default: file.seccomp_default.unwrap_or(false),
         })
+    }
+
+    /// The serving certificate to ask the API for; `None` where it comes from files, or from ourselves.
+    pub fn serving(&self) -> Option<Manager> {
+        if !self.serving_requests || self.tls_files.is_some() || self.kubeconfig.is_none() {
+            return None;
+        }
+        let names = self.node_ips.iter().map(ToString::to_string).chain([self.hostname.clone()]);
+        let file = self.cert_dir.join("kubelet-server-current.pem");
+        Some(Manager::serving(&self.node_name, names, file))
     }
 
     /// The cgroup all pods live under, and above it what `--cgroup-root` says.

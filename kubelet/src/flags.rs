@@ -60,6 +60,12 @@ pub struct Flags {
     pub provider_id: Option<String>,
     #[arg(long = "fail-swap-on")]
     pub fail_swap_on: Option<bool>,
+    /// Renew the client certificate by requests to the API before it runs out.
+    #[arg(long = "rotate-certificates", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub rotate_certificates: Option<bool>,
+    /// Ask the API for a serving certificate, and renew it.
+    #[arg(long = "rotate-server-certificates", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub rotate_server_certificates: Option<bool>,
     #[arg(long = "tls-cert-file")]
     pub tls_cert_file: Option<PathBuf>,
     #[arg(long = "tls-private-key-file")]

@@ -13,6 +13,7 @@
 pub mod ask;
 pub mod assemble;
 pub mod bootstrap;
+pub mod certificates;
 pub mod collect;
 pub mod config;
 pub mod container;

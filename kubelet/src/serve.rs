@@ -23,12 +23,16 @@ pub async fn run(ctx: &Arc<Ctx>, table: &Arc<Table>) -> anyhow::Result<()> {
     let Some(port) = u16::try_from(config.port).ok().filter(|p| *p > 0) else { return Ok(()) };
     let ip: IpAddr =
         config.address.parse().with_context(|| format!("invalid address {:?}", config.address))?;
+    let own = config.serving();
+    if let Some(manager) = &own {
+        manager.make_do()?;
+    }
     let options = Options {
         node_name: config.node_name.clone(),
         bind: SocketAddr::new(ip, port),
         hostname: config.hostname.clone(),
         addresses: config.node_ips.clone(),
-        tls_files: config.tls_files.clone(),
+        tls_files: own.map_or_else(|| config.tls_files.clone(), |m| Some((m.file.clone(), m.file))),
         cert_dir: config.cert_dir.clone(),
         client_ca: config.authentication.x509.client_ca_file.clone(),
         policy: policy(config)?,

@@ -31,6 +31,8 @@ settings! {
     tls_cert_file: PathBuf,
     tls_private_key_file: PathBuf,
     rotate_certificates: bool,
+    #[serde(rename = "serverTLSBootstrap")]
+    server_tls_bootstrap: bool,
     authentication: Authentication,
     authorization: Authorization,
     enable_debugging_handlers: bool,
@@ -75,7 +77,7 @@ settings! {
     cpu_cfs_quota: bool,
     ;
     enableServer httpCheckFrequency staticPodURL staticPodURLHeader readOnlyPort tlsCipherSuites
-    tlsCurvePreferences tlsMinVersion serverTLSBootstrap registryPullQPS registryBurst
+    tlsCurvePreferences tlsMinVersion registryPullQPS registryBurst
     imagePullCredentialsVerificationPolicy preloadedImagesVerificationAllowlist eventRecordQPS eventBurst
     enableContentionProfiling oomScoreAdj streamingConnectionIdleTimeout imageMinimumGCAge imageMaximumGCAge
     volumeStatsAggPeriod kubeletCgroups systemCgroups cpuManagerPolicy singleProcessOOMKill
