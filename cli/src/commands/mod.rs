@@ -7,6 +7,7 @@ mod autoscale;
 mod certificate;
 pub mod change;
 pub mod common;
+mod completion;
 mod config;
 mod cp;
 mod create;
@@ -98,6 +99,9 @@ pub fn dispatch(mut args: Vec<String>) -> Outcome {
         outln!("{}", overview());
         return Ok(());
     };
+    if word == "__complete" {
+        return completion::answer(&args);
+    }
     if word == "help" {
         args.push("--help".into());
         return match take_word(&mut args) {

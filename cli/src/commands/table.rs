@@ -1,9 +1,9 @@
 //! Every command, a row each.
 
 use super::{
-    Command, Run, api, apply, auth, autoscale, certificate, config, cp, create, delete, describe, diff,
-    drain, edit, events, exec, explain, expose, get, logs, mark, node, patch, port_forward, rollout, run,
-    set, version, wait,
+    Command, Run, api, apply, auth, autoscale, certificate, completion, config, cp, create, delete, describe,
+    diff, drain, edit, events, exec, explain, expose, get, logs, mark, node, patch, port_forward, rollout,
+    run, set, version, wait,
 };
 
 macro_rules! online {
@@ -240,6 +240,14 @@ pub const COMMANDS: &[Command] = &[
     group!("certificate", &[], "Modify certificate resources", certificate::COMMANDS),
     group!("auth", &[], "Inspect authorization", auth::COMMANDS),
     group!("config", &[], "Modify kubeconfig files", config::COMMANDS),
+    local!(
+        "completion",
+        &[],
+        "SHELL",
+        "Output shell completion code for the specified shell (bash, zsh, fish)",
+        &[],
+        completion::run
+    ),
     online!("cluster-info", &[], "", "Display cluster information", &[], api::cluster_info),
     online!(
         "api-resources",

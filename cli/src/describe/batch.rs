@@ -100,6 +100,6 @@ mod tests {
         check("", "<none>");
         check("0-3,5", "0-3,5");
         let long: String = (0..40).map(|i| format!("{i},")).collect();
-        check(&format!("{long}40"), &format!("{}...", &long[..51]));
+        check(&format!("{long}40"), &format!("{}...", &long[..53]));
     }
 }
