@@ -6,6 +6,7 @@ use gantry_types::quantity::Quantity;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// The storage in a list of amounts; nothing where it is not among them.
@@ -107,6 +108,13 @@ pub fn find<'a>(
         let spec = volume.spec.as_ref();
         let width = modes(spec.and_then(|s| s.access_modes.as_ref())).len();
         let size = spec.map(size).unwrap_or_default();
-        (width, !names_claim(volume, claim), size, volume.metadata.name.clone())
+        (width, !names_claim(volume, claim), size, lot(claim, volume))
     })
+}
+
+/// Draws lots among equals, each claim its own: claims that come together do not all reach for the same one.
+fn lot(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&claim.metadata.uid, &volume.metadata.name).hash(&mut hasher);
+    hasher.finish()
 }
