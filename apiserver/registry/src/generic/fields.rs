@@ -48,11 +48,12 @@ pub(crate) fn from_protobuf(kind: &Kind, value: &[u8]) -> Result<Document, Strin
 pub(crate) struct Served<'e>(pub &'e Endpoint);
 
 impl Served<'_> {
-    /// The row that is kept as this endpoint's objects are and speaks a version.
+    /// The row that is kept as this endpoint's objects are and speaks a version of its group; entries of other
+    /// groups are nobody's, as upstream has it.
     fn row(&self, api_version: &str) -> Option<&'static Kind> {
         let Endpoint { kind, stored, .. } = self.0;
-        let alike = |k: &&Kind| k.stored().is_some_and(|s| std::ptr::eq(s, *stored));
-        let rows = [*kind, *stored].into_iter().chain(scheme::KINDS);
+        let alike = |k: &&Kind| k.group == kind.group && k.stored().is_some_and(|s| std::ptr::eq(s, *stored));
+        let rows = std::iter::once(*kind).chain(scheme::KINDS);
         rows.filter(alike).find(|k| k.api_version() == api_version)
     }
 }

@@ -6,6 +6,7 @@ mod discovery;
 mod golden;
 mod lists;
 mod patches;
+mod quotas;
 mod services;
 mod stores;
 mod watches;
