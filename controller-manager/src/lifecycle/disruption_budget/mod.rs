@@ -14,7 +14,7 @@ use gantry_reconcile::{Barrier, Effect, Executor, Next, Reconcile, selector};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use plan::{Snapshot, asks_owners, plan, stale_at};
+use plan::{Snapshot, asks_owners, go_selector, plan, stale_at};
 use scale::Owners;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Budgets {
             Ok((expected, unmanaged)) => {
                 if !unmanaged.is_empty() {
                     let wanted = budget.spec.as_ref().and_then(|s| s.selector.as_ref());
-                    let wanted = serde_json::to_string(&wanted).unwrap_or_default();
+                    let wanted = wanted.map(go_selector).unwrap_or_default();
                     let why = format!(
                         "Pods selected by this PodDisruptionBudget (selector: {wanted}) were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value."
                     );

@@ -5,7 +5,7 @@ use gantry_reconcile::conditions;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +68,20 @@ fn wanted(budget: &PodDisruptionBudget, snapshot: &Snapshot) -> Result<(i32, i32
             Ok((expected, scaled(share, expected)?))
         }
     }
+}
+
+/// A selector as Go prints one.
+pub(super) fn go_selector(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten().map(|(k, v)| format!("{k}: {v},"));
+    let terms = selector.match_expressions.iter().flatten().map(|r| {
+        let values = r.values.as_deref().unwrap_or_default().join(" ");
+        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", r.key, r.operator)
+    });
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{}}},MatchExpressions:[]LabelSelectorRequirement{{{}}},}}",
+        labels.collect::<String>(),
+        terms.collect::<String>()
+    )
 }
 
 fn gone(at: &Time) -> Timestamp {

@@ -1,4 +1,4 @@
-use super::plan::{Plan, Snapshot, asks_owners, plan, stale_at};
+use super::plan::{Plan, Snapshot, asks_owners, go_selector, plan, stale_at};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -111,4 +111,13 @@ fn disruptions_that_did_not_come_are_taken_back() {
     check("EvictionByEvictionAPI", "", Some("2026-01-01T00:02:00Z"));
     check("TerminationByKubelet", "", None);
     check("EvictionByEvictionAPI", r#""deletionTimestamp":"2026-01-01T00:00:00Z""#, None);
+}
+
+#[test]
+fn selectors_read_as_go_prints_them() {
+    let json = r#"{"matchLabels":{"a":"b","c":"d"},"matchExpressions":[{"key":"k","operator":"In","values":["x","y"]}]}"#;
+    assert_eq!(
+        go_selector(&serde_json::from_str(json).unwrap()),
+        "&LabelSelector{MatchLabels:map[string]string{a: b,c: d,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}"
+    );
 }
