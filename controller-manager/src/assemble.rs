@@ -112,7 +112,7 @@ async fn start(context: &Context) -> anyhow::Result<()> {
         network::ttl::start(context);
     }
     if on("node-ipam-controller") && context.config.args.allocate_node_cidrs {
-        network::nodeipam::start(context);
+        network::nodeipam::start(context)?;
     }
     if on("persistentvolume-binder-controller") {
         storage::binder::start(context);

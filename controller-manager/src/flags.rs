@@ -302,14 +302,6 @@ impl Config {
         let all = self.args.controllers.iter().any(|c| c == "*") && !OFF_BY_DEFAULT.contains(&name);
         !listed("-") && (listed("") || all)
     }
-
-    /// The prefix length of node ranges, by family.
-    pub fn node_mask(&self, v6: bool) -> u8 {
-        let args = &self.args;
-        let (special, fallback) =
-            if v6 { (args.node_cidr_mask_size_ipv6, 64) } else { (args.node_cidr_mask_size_ipv4, 24) };
-        [special, args.node_cidr_mask_size].into_iter().find(|m| *m != 0).unwrap_or(fallback)
-    }
 }
 
 fn canonical(name: &str) -> &str {

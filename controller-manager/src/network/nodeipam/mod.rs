@@ -6,7 +6,7 @@ mod tests;
 
 use crate::context::Context;
 use gantry_client::events::reference;
-use gantry_client::{EventType, Informer, Key, Queue, Recorder};
+use gantry_client::{Delta, EventType, Informer, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Effect, Executor, Next, PatchKind, Reconcile};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
@@ -22,24 +22,47 @@ struct Controller {
 }
 
 /// Wires the controller to its informers and starts it.
-pub fn start(context: &Context) {
+///
+/// # Errors
+/// Where ranges and sizes do not go together.
+pub fn start(context: &Context) -> anyhow::Result<()> {
+    let args = &context.config.args;
+    let masks = plan::Masks {
+        any: args.node_cidr_mask_size,
+        v4: args.node_cidr_mask_size_ipv4,
+        v6: args.node_cidr_mask_size_ipv6,
+    };
+    let pools = plan::pools(&args.cluster_cidr, masks).map_err(anyhow::Error::msg)?;
     let queue = Queue::new("node_cidr");
     let nodes = context.informers.of::<Node>();
-    let to = queue.clone();
-    nodes.on(move |delta| to.add(Key::of(&**delta.object())));
+    let (to, known) = (queue.clone(), nodes.clone());
+    nodes.on(move |delta| match delta {
+        // What it had is free again: somebody may be waiting for it.
+        Delta::Deleted(gone) if has_range(gone) => {
+            let all = known.store().list();
+            all.iter().filter(|n| !has_range(n)).for_each(|n| to.add(Key::of(&**n)));
+        }
+        Delta::Added(node) | Delta::Modified { new: node, .. } if !has_range(node) => {
+            to.add(Key::of(&**node))
+        }
+        _ => {}
+    });
     let barrier = Barrier::default();
     barrier.track(&nodes);
-    let pool =
-        |range: &IpNet| plan::Pool { range: *range, mask: context.config.node_mask(range.addr().is_ipv6()) };
     let controller = Controller {
         nodes,
         executor: context.executor("node-controller", barrier.clone()),
         recorder: context.recorder("node-controller", "cidrAllocator"),
-        pools: context.config.args.cluster_cidr.iter().map(pool).collect(),
+        pools,
         services: context.config.args.service_cluster_ip_range.clone(),
     };
     // One at a time: what is free must not change while it is handed out.
     context.run("node-ipam-controller", 1, controller, queue, barrier);
+    Ok(())
+}
+
+fn has_range(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|s| s.pod_cidr.as_deref()).is_some_and(|c| !c.is_empty())
 }
 
 #[derive(Serialize)]
@@ -59,7 +82,7 @@ struct Ranges {
 impl Reconcile for Controller {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(node) = self.nodes.store().get(key) else { return Ok(Next::Done) };
-        if node.spec.as_ref().and_then(|s| s.pod_cidr.as_deref()).is_some_and(|c| !c.is_empty()) {
+        if has_range(&node) || node.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
         // Not even the writes of other keys may be missing here: every allocation must be visible.
