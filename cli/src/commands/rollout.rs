@@ -311,6 +311,96 @@ async fn resume(cx: Context, args: Args) -> Outcome {
 mod tests {
     use super::*;
 
+    fn check_line(kind: &str, spec: &str, status: &str, expected: &str, finished: bool) {
+        let json = format!(
+            r#"{{"metadata":{{"name":"d","generation":2}},"spec":{{"selector":{{}},"template":{{}},{spec}}},"status":{status}}}"#
+        );
+        let object = Document::from_json(json.as_bytes()).unwrap();
+        let got = line(kind, &object, 0).unwrap_or_else(|e| (e.bare(), false));
+        assert_eq!((got.0.trim_end(), got.1), (expected, finished), "{spec} {status}");
+    }
+
+    #[test]
+    fn stateful_sets_roll_out_by_partition_or_revision() {
+        let check = |spec: &str, status: &str, expected: &str, finished: bool| {
+            let spec = format!(r#""serviceName":"s","replicas":3,"updateStrategy":{spec}"#);
+            check_line("StatefulSet", &spec, status, expected, finished);
+        };
+        let whole = r#"{"type":"RollingUpdate"}"#;
+        check(
+            r#"{"type":"OnDelete"}"#,
+            r#"{"replicas":0}"#,
+            "rollout status is only available for RollingUpdate strategy type",
+            false,
+        );
+        check(
+            whole,
+            r#"{"replicas":0,"observedGeneration":1}"#,
+            "Waiting for statefulset spec update to be observed...",
+            false,
+        );
+        check(
+            whole,
+            r#"{"replicas":3,"observedGeneration":2,"readyReplicas":1}"#,
+            "Waiting for 2 pods to be ready...",
+            false,
+        );
+        let ready = r#""replicas":3,"observedGeneration":2,"readyReplicas":3,"currentReplicas":1,"updatedReplicas":2,"currentRevision":"a""#;
+        check(
+            whole,
+            &format!(r#"{{{ready},"updateRevision":"b"}}"#),
+            "waiting for statefulset rolling update to complete 2 pods at revision b...",
+            false,
+        );
+        check(
+            whole,
+            &format!(r#"{{{ready},"updateRevision":"a"}}"#),
+            "statefulset rolling update complete 1 pods at revision a...",
+            true,
+        );
+        let parted = |n: i32| format!(r#"{{"type":"RollingUpdate","rollingUpdate":{{"partition":{n}}}}}"#);
+        check(
+            &parted(0),
+            &format!("{{{ready}}}"),
+            "Waiting for partitioned roll out to finish: 2 out of 3 new pods have been updated...",
+            false,
+        );
+        check(
+            &parted(1),
+            &format!("{{{ready}}}"),
+            "partitioned roll out complete: 2 new pods have been updated...",
+            true,
+        );
+    }
+
+    #[test]
+    fn daemon_sets_roll_out_node_by_node() {
+        let check = |status: &str, expected: &str, finished: bool| {
+            let status = format!(
+                r#"{{"currentNumberScheduled":3,"desiredNumberScheduled":3,"numberMisscheduled":0,"numberReady":0,{status}}}"#
+            );
+            let spec = r#""updateStrategy":{"type":"RollingUpdate"}"#;
+            check_line("DaemonSet", spec, &status, expected, finished);
+        };
+        let wait = "Waiting for daemon set \"d\" rollout to finish: ";
+        check(r#""observedGeneration":1"#, "Waiting for daemon set spec update to be observed...", false);
+        check(
+            r#""observedGeneration":2,"updatedNumberScheduled":1"#,
+            &format!("{wait}1 out of 3 new pods have been updated..."),
+            false,
+        );
+        check(
+            r#""observedGeneration":2,"updatedNumberScheduled":3,"numberAvailable":2"#,
+            &format!("{wait}2 of 3 updated pods are available..."),
+            false,
+        );
+        check(
+            r#""observedGeneration":2,"updatedNumberScheduled":3,"numberAvailable":3"#,
+            "daemon set \"d\" successfully rolled out",
+            true,
+        );
+    }
+
     #[test]
     fn lines_follow_the_rollout() {
         let check = |status: &str, expected: &str, finished: bool| {

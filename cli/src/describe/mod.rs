@@ -19,7 +19,6 @@ mod workload;
 use crate::commands::events;
 use crate::context::Context;
 use crate::error::Result;
-use crate::print::tabs;
 use crate::resources::Info;
 use crate::resources::builder::{self, Query};
 use gantry_types::Document;
@@ -146,5 +145,5 @@ async fn events_of(cx: &Context, info: &Info) -> Option<Vec<Document>> {
 pub fn pod_template_text(template: &PodTemplateSpec) -> String {
     let mut t = Text::default();
     container::template(&mut t, template);
-    tabs::described(t.raw())
+    t.raw().to_owned()
 }
