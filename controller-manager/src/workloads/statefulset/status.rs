@@ -60,7 +60,8 @@ fn min_ready(set: &StatefulSet) -> i32 {
 /// update revision becomes the current one.
 pub(super) fn finish(set: &StatefulSet, mut status: StatefulSetStatus, rolled: usize) -> StatefulSetStatus {
     let rolled = i32::try_from(rolled).unwrap_or(i32::MAX);
-    let current = status.current_replicas.unwrap_or(0).saturating_sub(rolled);
+    // Pods of neither revision, adopted ones, may have gone besides.
+    let current = status.current_replicas.unwrap_or(0).saturating_sub(rolled).max(0);
     status.current_replicas = (current != 0).then_some(current);
     let wanted = identity::replicas(set);
     let all = |n: Option<i32>| n.unwrap_or(0) == wanted;

@@ -397,6 +397,7 @@ fn the_status_counts() {
     check_status("2", "0 Ready, 1 Ready", ([2, 2, 2, 2, 2], "new"));
     check_status("2 onDelete", "0 Ready, 1 Ready", ([2, 2, 2, 0, 2], "old"));
     check_status("1", "0 Ready, 1 Ready", ([2, 2, 2, 0, 2], "old"));
+    check_status("1", "0 Ready rev=adopted", ([1, 1, 1, 0, 0], "old"));
 }
 
 #[test]
