@@ -4,7 +4,6 @@ use super::pem_data;
 use crate::kinds::core::equal;
 use crate::kinds::prelude::*;
 use crate::kinds::{print, validate::meta};
-use gantry_types::k8s_openapi::ByteString;
 use gantry_types::k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
     CertificateSigningRequestStatus,
