@@ -150,6 +150,9 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     if on("serviceaccount-controller") {
         identity::service_account::start(context);
     }
+    if on("serviceaccount-token-controller") {
+        identity::legacy_token::start(context)?;
+    }
     if on("root-ca-certificate-publisher-controller") {
         identity::root_ca::start(context)?;
     }

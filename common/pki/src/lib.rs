@@ -3,7 +3,7 @@
 //! Owns: making and loading authorities and signing with them ([`ca`], others' requests in [`csr`]), reading private and public keys in
 //! every PEM form kubeadm and openssl write ([`keys`]), the files of a control plane laid out as kubeadm's
 //! `/etc/kubernetes` ([`layout`]), keeping that directory whole and unexpired ([`ensure`]), kubeconfigs with
-//! embedded credentials ([`kubeconfig`]), and checking chains ([`verify`]).
+//! embedded credentials ([`kubeconfig`]), signed tokens ([`jws`]), and checking chains ([`verify`]).
 //!
 //! No tasks, no channels: functions of their arguments and of the files named. Refuses: the network, knowledge
 //! of any API object, and readable private keys (they are written 0600, atomically).
@@ -13,6 +13,7 @@ pub mod csr;
 pub mod ensure;
 mod error;
 mod files;
+pub mod jws;
 pub mod keys;
 pub mod kubeconfig;
 pub mod layout;

@@ -145,7 +145,7 @@ fn greatest(zones: &BTreeMap<&str, f64>) -> Option<(String, f64)> {
 
 /// How many endpoints move from zone to zone.
 fn moves(allocations: &BTreeMap<&str, Allocation>, has: &BTreeMap<String, usize>) -> Vec<(String, String)> {
-    let (mut giving, mut receiving) = (BTreeMap::new(), BTreeMap::new());
+    let (mut giving, mut receiving): (BTreeMap<&str, f64>, BTreeMap<&str, f64>) = Default::default();
     for (zone, allocation) in allocations {
         let difference = has.get(*zone).copied().unwrap_or(0) as f64 - allocation.desired;
         if difference > 0.0 {
@@ -159,12 +159,11 @@ fn moves(allocations: &BTreeMap<&str, Allocation>, has: &BTreeMap<String, usize>
         if (give < 1.0 && take < 1.0) || give < 0.5 || take < 0.5 {
             break;
         }
-        giving
-            .entry(&*allocations.get_key_value(from.as_str()).map_or("", |(z, _)| *z))
-            .and_modify(|n| *n -= 1.0);
-        receiving
-            .entry(&*allocations.get_key_value(to.as_str()).map_or("", |(z, _)| *z))
-            .and_modify(|n| *n -= 1.0);
+        for (zones, zone) in [(&mut giving, &from), (&mut receiving, &to)] {
+            if let Some(left) = zones.get_mut(zone.as_str()) {
+                *left -= 1.0;
+            }
+        }
         out.push((from, to));
     }
     out
