@@ -274,7 +274,7 @@ impl State {
             Some(Preemption::Evict { node, victims, displaced }) => {
                 self.make_room(&pod, node, victims, displaced)
             }
-            Some(Preemption::Nothing { clear: false, .. }) => Nomination::Keep,
+            Some(Preemption::Nothing { clear: false, .. } | Preemption::Failed(_)) => Nomination::Keep,
             Some(Preemption::Nothing { .. }) | None => {
                 self.cluster.denominate(&pod.uid);
                 Nomination::Clear

@@ -505,6 +505,7 @@ impl Scheduler<'_> {
     fn decide(&mut self, pod: &PodInfo, cluster: &mut Cluster, plan: &mut Plan) -> Outcome {
         let total = cluster.len();
         self.memory.feasible.clear();
+        self.memory.scores.clear();
         self.memory.refused.clear();
         let (mut cycle, only) = Cycle::new(self.profile, pod, plan, cluster);
         let only = match only {
@@ -563,7 +564,9 @@ impl Scheduler<'_> {
                 let local = cycle.local_scores(cluster);
                 let mut scores = cycle.scores(many, &local, cluster);
                 self.outside.score(pod, cluster, many, &mut scores);
-                Outcome::Node(choose(many, &scores, self.rng))
+                let best = choose(many, &scores, self.rng);
+                self.memory.scores = scores;
+                Outcome::Node(best)
             }
         };
         (self.memory.feasible, self.memory.refused) = (feasible, refused);
@@ -571,13 +574,28 @@ impl Scheduler<'_> {
     }
 
     fn make_room(&mut self, cycle: &mut Cycle<'_>, cluster: &mut Cluster, mut failure: Failure) -> Outcome {
+        let (mut said, mut cleared) = (Vec::new(), false);
         for i in &self.profile.post_filter {
             let mut search =
                 Search { cycle, cluster, failure: &failure, rng: self.rng, outside: self.outside };
-            if let Some(found) = self.profile.plugins[*i].post_filter(&mut search) {
-                failure.preemption = Some(found);
-                break;
+            match self.profile.plugins[*i].post_filter(&mut search) {
+                None => {}
+                Some(Preemption::Nothing { message, clear }) => {
+                    said.push(message);
+                    cleared |= clear;
+                }
+                Some(Preemption::Failed(message)) => {
+                    (said, cleared) = (vec![message], false);
+                    break;
+                }
+                Some(room) => {
+                    failure.preemption = Some(room);
+                    return Outcome::Unschedulable(failure);
+                }
             }
+        }
+        if !said.is_empty() {
+            failure.preemption = Some(Preemption::Nothing { message: said.join(", "), clear: cleared });
         }
         Outcome::Unschedulable(failure)
     }

@@ -106,6 +106,7 @@ pub struct Memory {
     plans: HashMap<(usize, u128), Plan>,
     turn: u64,
     pub(crate) feasible: Vec<NodeIndex>,
+    pub(crate) scores: Vec<i64>,
     pub(crate) refused: Vec<(NodeIndex, u16)>,
     pub(crate) chunk: Vec<NodeIndex>,
 }
@@ -114,6 +115,11 @@ impl Memory {
     /// The nodes the last decision chose among.
     pub fn feasible(&self) -> &[NodeIndex] {
         &self.feasible
+    }
+
+    /// Their scores, short of what all of them have; empty where there was nothing to choose.
+    pub fn scores(&self) -> &[i64] {
+        &self.scores
     }
 
     pub(crate) fn take(

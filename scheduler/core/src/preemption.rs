@@ -18,6 +18,8 @@ const UNHELPFUL: &str = "Preemption is not helpful for scheduling";
 pub enum Preemption {
     /// These pods go, and the node is kept for the pod; others' claims on it end.
     Evict { node: NodeIndex, victims: Vec<Arc<PodInfo>>, displaced: Vec<Arc<PodInfo>> },
+    /// Something went wrong; nobody else is asked.
+    Failed(String),
     /// The text the `FailedScheduling` message ends with; whether the pod's nomination ends.
     Nothing { message: String, clear: bool },
 }

@@ -105,6 +105,8 @@ pub struct Shape {
     /// Containers, init containers included.
     pub containers: usize,
     pub volumes: PodVolumes,
+    /// It names claims of devices.
+    pub claims_devices: bool,
     pub owner: Option<Owner>,
 }
 
@@ -146,7 +148,7 @@ pub fn identify(pod: &Pod, requests: &PodRequests) -> u128 {
             &spec.tolerations,
             &spec.topology_spread_constraints,
         ));
-        digest.part(&spec.volumes);
+        digest.part(&(&spec.volumes, &spec.resource_claims));
         if spec.volumes.as_ref().is_some_and(|v| v.iter().any(|v| v.ephemeral.is_some())) {
             // Claims of ephemeral volumes carry the pod's name.
             digest.part(&(&pod.metadata.name, &pod.metadata.uid));
@@ -213,6 +215,7 @@ impl Shape {
             images,
             containers: spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len),
             volumes,
+            claims_devices: spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()),
             owner: controller(pod),
         }
     }

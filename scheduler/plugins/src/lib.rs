@@ -9,6 +9,7 @@ mod balanced_allocation;
 mod claims;
 mod default_binder;
 mod default_preemption;
+mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -34,7 +35,7 @@ use gantry_scheduler_core::{Plugin, Profile};
 use gantry_types::field::Path;
 
 /// What every profile has unless told otherwise, in order, with weights.
-pub const DEFAULT: [(&str, i64); 18] = [
+pub const DEFAULT: [(&str, i64); 19] = [
     ("SchedulingGates", 0),
     ("PrioritySort", 0),
     ("NodeUnschedulable", 0),
@@ -49,6 +50,7 @@ pub const DEFAULT: [(&str, i64); 18] = [
     ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
+    ("DynamicResources", 2),
     ("DefaultPreemption", 0),
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
@@ -74,6 +76,7 @@ pub fn registry(name: &str, args: &Args) -> Option<Box<dyn Plugin>> {
             Box::new(pod_topology_spread::PodTopologySpread::new(&args.pod_topology_spread))
         }
         "InterPodAffinity" => Box::new(inter_pod_affinity::InterPodAffinity::new(&args.inter_pod_affinity)),
+        "DynamicResources" => Box::new(dynamic_resources::DynamicResources),
         "DefaultPreemption" => Box::new(default_preemption::DefaultPreemption::new(&args.default_preemption)),
         "NodeResourcesBalancedAllocation" => {
             Box::new(balanced_allocation::BalancedAllocation::new(&args.balanced_allocation.resources))

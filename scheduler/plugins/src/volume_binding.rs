@@ -58,7 +58,8 @@ fn check(cx: &Cx<'_>) -> Result<(), String> {
             return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
         }
         owned(cx.pod, used, claim)?;
-        if !is_bound(claim) && !(is_delayed(claim, &cx.cluster.facts) && claim_volume(claim).is_empty()) {
+        let late = is_delayed(claim, &cx.cluster.facts) && claim_volume(claim).is_empty();
+        if !is_bound(claim) && !late {
             return Err("pod has unbound immediate PersistentVolumeClaims".into());
         }
     }

@@ -31,7 +31,7 @@ fn nothing_said_means_upstreams_default() {
         "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 \
          InterPodAffinity=2 NodeResourcesBalancedAllocation=1 ImageLocality=1"
     );
-    assert_eq!(names(profile, &profile.post_filter), "DefaultPreemption");
+    assert_eq!(names(profile, &profile.post_filter), "DynamicResources DefaultPreemption");
 }
 
 #[test]

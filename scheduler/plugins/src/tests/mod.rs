@@ -2,6 +2,7 @@ mod fixtures;
 mod hints;
 mod property;
 mod random;
+mod recorded;
 mod reference;
 mod volumes;
 
@@ -67,7 +68,7 @@ fn every_filter_refuses_in_upstream_words() {
         assert_eq!(got, expected);
     };
     let tainted = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
-    let no = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    let no = "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
     check(json!({}), json!({}), "a");
     check(
         json!({"spec": {"unschedulable": true}}),
@@ -99,7 +100,7 @@ fn reasons_are_counted_over_nodes_and_sorted() {
     let full = [on("x", "a", cpu("2")), on("y", "b", cpu("2"))];
     assert_eq!(
         decide(&nodes, &full, &pod("p", cpu("1"))),
-        "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. preemption: 0/3 nodes are \
+        "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are \
          available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
     );
 }

@@ -18,7 +18,7 @@ fn world() -> World {
     world
 }
 
-const NO: &str = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+const NO: &str = "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
 
 #[test]
 fn claims_that_cannot_be_used_are_told_in_upstream_words() {
@@ -27,11 +27,11 @@ fn claims_that_cannot_be_used_are_told_in_upstream_words() {
         let mut object_ = json!({"metadata": {"namespace": "n", "name": "c", "uid": "c"}, "spec": {}});
         merge(&mut object_, claim);
         world.cluster.facts.set_claim(object(object_), false);
-        assert_eq!(world.decide(&with_claim("c")), format!("0/2 nodes are available: {expected} {NO}"));
+        assert_eq!(world.decide(&with_claim("c")), format!("0/2 nodes are available: {expected} not found"));
     };
     assert_eq!(
         world().decide(&with_claim("x")),
-        format!("0/2 nodes are available: persistentvolumeclaim \"x\" not found. {NO}")
+        format!("0/2 nodes are available: persistentvolumeclaim \"x\" not found. not found")
     );
     check(json!({}), "pod has unbound immediate PersistentVolumeClaims.");
     check(
