@@ -101,7 +101,10 @@ fn unset_and_empty_fields_make_no_difference() {
     assert!(holds(&revision, &template("a")));
     assert!(!holds(&revision, &template("b")));
     let only = Arc::new(revision);
-    assert_eq!(update(&owner(), &template("a"), &[only.clone()], 0), Update::Newest(only));
+    assert_eq!(
+        update(&owner(), &template("a"), std::slice::from_ref(&only), 0),
+        Update::Newest(only.clone())
+    );
 }
 
 #[test]
