@@ -17,6 +17,15 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Api;
 use plan::Run;
+use prometheus::{Histogram, exponential_buckets, register_histogram};
+use std::sync::LazyLock;
+
+/// How late runs begin. A process has one; `None` where the name is taken already by someone else.
+static SKEW: LazyLock<Option<Histogram>> = LazyLock::new(|| {
+    let name = "cronjob_controller_job_creation_skew_duration_seconds";
+    let buckets = exponential_buckets(1.0, 2.0, 10).ok()?;
+    register_histogram!(name, "How long after its time a run's job was created", buckets).ok()
+});
 
 struct Controller {
     crons: Informer<CronJob>,
@@ -103,6 +112,9 @@ impl Controller {
         let about = reference(cron);
         let made = match self.executor.apply(key, &Effect::create(&*run.job)).await {
             Ok(made) => {
+                if let Some(skew) = &*SKEW {
+                    skew.observe(Timestamp::now().duration_since(run.at).as_secs_f64());
+                }
                 let message = format!("Created job {}", made.name);
                 self.recorder.event(&about, EventType::Normal, "SuccessfulCreate", message);
                 made

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod index;
+mod metrics;
 mod orphans;
 mod plan;
 mod pods;
@@ -20,14 +21,14 @@ use gantry_client::error::{self, ApiError};
 use gantry_client::events::reference;
 use gantry_client::{Delta, EventType, Informer, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Effect, Executor, Next, Reconcile, conditions, ownership, selector};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use orphans::{Orphans, is_orphan, job_of};
 use parking_lot::Mutex;
 use plan::{Assessment, Manage, Snapshot};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use track::Outcome;
 
 struct Controller {
@@ -218,9 +219,11 @@ impl Controller {
         (outcome, failure)
     }
 
-    async fn write_status(&self, key: &Key, job: &mut Job) -> Result<(), kube::Error> {
+    async fn write_status(&self, key: &Key, job: &mut Job, status: JobStatus) -> Result<(), kube::Error> {
+        let before = job.status.replace(status.clone());
         let written = self.executor.apply(key, &Effect::update_status(job)).await?;
         job.metadata.resource_version = Some(written.resource_version);
+        metrics::counted(job, before.as_ref(), &status);
         Ok(())
     }
 
@@ -240,8 +243,7 @@ impl Controller {
             self.recorder.event(&about, kind, &reason, message);
         }
         if std::mem::take(&mut tracking.flush) {
-            job.status = Some(tracking.status.clone());
-            self.write_status(key, &mut job).await?;
+            self.write_status(key, &mut job, tracking.status.clone()).await?;
             let uid = job.metadata.uid.clone().unwrap_or_default();
             self.backoffs.lock().insert(key.clone(), (uid, record));
         }
@@ -258,13 +260,35 @@ impl Controller {
         let completions = job.spec.as_ref().and_then(|s| s.completions);
         let events = tracking.conclude(&stripped, completions, failure.is_none(), now());
         if tracking.flush {
-            job.status = Some(tracking.status);
-            self.write_status(key, &mut job).await?;
+            self.write_status(key, &mut job, tracking.status).await?;
+        }
+        if let Some(last) = spec::finished(&job) {
+            metrics::ended(&job, last);
         }
         for (kind, reason, message) in events {
             self.recorder.event(&about, kind, &reason, message);
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Observes, decides and applies; notes in `action` what was done about the number of pods.
+    async fn look(&self, key: &Key, job: Arc<Job>, action: &mut &'static str) -> Result<Next, kube::Error> {
+        let pods = self.claim(key, &job).await?;
+        let known = self.backoffs.lock().get(key).cloned();
+        let backoff = known
+            .filter(|(uid, _)| Some(uid) == job.metadata.uid.as_ref())
+            .map(|(_, record)| record)
+            .unwrap_or_default();
+        let snapshot = Snapshot { job, pods, backoff };
+        let Some(seen) = plan::assess(&snapshot, now()) else { return Ok(Next::Done) };
+        let next = seen.next;
+        *action = metrics::action(seen.managed, &seen.manage);
+        let (outcome, failure) = self.manage(key, &snapshot.job, &seen).await;
+        self.count(key, &snapshot, seen, outcome).await?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        Ok(next.map_or(Next::Done, Next::After))
     }
 }
 
@@ -283,20 +307,10 @@ impl Reconcile for Controller {
             self.recorder.event(&reference(&*job), EventType::Warning, "UnknownCompletionMode", message);
             return Ok(Next::Done);
         }
-        let pods = self.claim(key, &job).await?;
-        let known = self.backoffs.lock().get(key).cloned();
-        let backoff = known
-            .filter(|(uid, _)| Some(uid) == job.metadata.uid.as_ref())
-            .map(|(_, record)| record)
-            .unwrap_or_default();
-        let snapshot = Snapshot { job, pods, backoff };
-        let Some(seen) = plan::assess(&snapshot, now()) else { return Ok(Next::Done) };
-        let next = seen.next;
-        let (outcome, failure) = self.manage(key, &snapshot.job, &seen).await;
-        self.count(key, &snapshot, seen, outcome).await?;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        Ok(next.map_or(Next::Done, Next::After))
+        let begun = Instant::now();
+        let mut action = "reconciling";
+        let result = self.look(key, job.clone(), &mut action).await;
+        metrics::synced(&job, action, result.is_ok(), begun.elapsed());
+        result
     }
 }
