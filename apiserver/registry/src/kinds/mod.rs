@@ -5,6 +5,7 @@
 //! it through [`crate::strategy::AnyStrategy`]. A new kind is a row in `gantry_types::scheme`, a file
 //! in its group's folder and an arm in that folder's `strategy`.
 
+pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -41,6 +42,7 @@ pub fn strategy_with(kind: &Kind, event_ttl: Duration) -> Option<Arc<dyn AnyStra
         "" if kind.kind == "Event" => Some(erase(events::Events::core(event_ttl))),
         "events.k8s.io" => Some(erase(events::Events::events_k8s_io(event_ttl))),
         "" => core::strategy(kind.kind),
+        "apiregistration.k8s.io" => apiregistration::strategy(kind.kind),
         "apps" => apps::strategy(kind.kind),
         "autoscaling" => autoscaling::strategy(kind.kind),
         "batch" => batch::strategy(kind.kind),

@@ -134,6 +134,7 @@ fn creates_are_refused_as_upstream_refuses_them() {
         include_str!("testdata/create.jsonl"),
         include_str!("testdata/workloads/create.jsonl"),
         include_str!("testdata/storage/create.jsonl"),
+        include_str!("testdata/apiregistration/create.jsonl"),
     ]);
 }
 
@@ -143,6 +144,7 @@ fn updates_are_refused_as_upstream_refuses_them() {
         include_str!("testdata/update.jsonl"),
         include_str!("testdata/workloads/update.jsonl"),
         include_str!("testdata/storage/update.jsonl"),
+        include_str!("testdata/apiregistration/update.jsonl"),
     ]);
 }
 
@@ -222,6 +224,7 @@ fn objects_are_stored_as_upstream_stores_them() {
         include_str!("testdata/shape.jsonl"),
         include_str!("testdata/workloads/shape.jsonl"),
         include_str!("testdata/storage/shape.jsonl"),
+        include_str!("testdata/apiregistration/shape.jsonl"),
     ];
     for line in files.iter().flat_map(|file| file.lines()) {
         let shape: Shape = serde_json::from_str(line).expect("a shape");

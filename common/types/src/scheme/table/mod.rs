@@ -1,5 +1,6 @@
 //! The table itself: a row a kind, a file a group, groups in discovery order.
 
+mod apiregistration;
 mod apps;
 mod authentication;
 mod authorization;
@@ -52,6 +53,7 @@ const SCALE: Subresource = Subresource {
 /// The groups' rows, groups in discovery order.
 const GROUPS: &[&[Kind]] = &[
     core::KINDS,
+    apiregistration::KINDS,
     apps::KINDS,
     events::KINDS,
     authentication::KINDS,
