@@ -1,7 +1,7 @@
 //! Who is asking, and may they.
 //!
-//! Owns: authentication ([`authenticate`]: client certificates, service account tokens, the front proxy's
-//! headers, anonymous), issuing and verifying service account tokens and publishing their keys ([`token`]),
+//! Owns: authentication ([`authenticate`]: client certificates, service account and bootstrap tokens, the front
+//! proxy's headers, anonymous), issuing and verifying service account tokens and publishing their keys ([`token`]),
 //! impersonation ([`impersonate`]), authorization ([`authorize`]: `system:masters`, the Node authorizer in
 //! [`node`], RBAC in [`rbac`], their union), the review APIs as functions ([`review`]), and the bootstrap
 //! policy ([`bootstrap`]).
