@@ -8,6 +8,7 @@ mod lists;
 mod patches;
 mod quotas;
 mod services;
+mod storage;
 mod stores;
 mod watches;
 mod writes;
