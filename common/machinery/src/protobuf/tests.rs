@@ -166,7 +166,12 @@ impl Gen {
 
     fn object(&mut self, schema: crate::schema::Schema<'_>, depth: u32) -> Value {
         let mut out = Map::new();
+        let whole = schema.fields().any(|(field, _)| field.name == "metadata");
         for (field, child) in schema.fields() {
+            // An object within another (a claim of a stateful set) has no type of its own in protobuf.
+            if depth > 0 && whole && matches!(&*field.name, "apiVersion" | "kind") {
+                continue;
+            }
             // Deep and wide types would otherwise grow without end.
             if self.next(u64::from(2 + depth)) == 0 && depth < 12 {
                 let value = self.value(child, depth);
