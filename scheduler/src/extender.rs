@@ -2,8 +2,8 @@
 
 use crate::config::{Extender as Given, ExtenderTls};
 use gantry_client::{Client, ClientConfig, Informer, Key};
-use gantry_scheduler_core::cycle::Outside;
 use gantry_scheduler_core::framework::MAX_SCORE;
+use gantry_scheduler_core::outside::Outside;
 use gantry_scheduler_core::preemption::Candidate;
 use gantry_scheduler_core::{Cluster, NodeIndex, PodInfo, Rejection};
 use k8s_openapi::List;
@@ -127,7 +127,8 @@ impl Extender {
 
     async fn send<T: DeserializeOwned>(&self, verb: &str, body: &impl Serialize) -> Result<T, String> {
         let url = format!("{}/{verb}", self.given.url_prefix.trim_end_matches('/'));
-        let path = url.parse::<http::Uri>().map_err(|e| e.to_string())?.path().to_owned();
+        // The client puts the prefix before it.
+        let path = format!("/{verb}");
         let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
         let request =
             http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json").body(body);

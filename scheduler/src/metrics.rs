@@ -72,7 +72,7 @@ impl Metrics {
                 "Pods a plugin refused, among those that wait.",
                 &["plugin", "profile"],
             )?,
-            cache: gauges("scheduler_cache_size", "What the scheduler holds, by kind.", &["type"])?,
+            cache: gauges("cache_size", "What the scheduler holds, by kind.", &["type"])?,
             after_flush: put(IntCounter::new(
                 "scheduler_pod_scheduled_after_flush_total",
                 "Pods scheduled after waiting long with nothing to wake them.",

@@ -4,7 +4,7 @@ use crate::effects::{Done, Effects, Nomination};
 use crate::extender::Extenders;
 use crate::metrics::Metrics;
 use gantry_client::Delta;
-use gantry_scheduler_core::cycle::EXTENDER;
+use gantry_scheduler_core::failure::EXTENDER;
 use gantry_scheduler_core::framework::{Permit, Step};
 use gantry_scheduler_core::preemption::Preemption;
 use gantry_scheduler_core::queue::Backoff;

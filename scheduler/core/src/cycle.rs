@@ -1,20 +1,19 @@
 //! One decision: filter, score, choose.
 
 use crate::cluster::{Cluster, NodeIndex};
+use crate::failure::{EXTENDER, Failure};
 use crate::framework::{Carried, Cx, PreFilter, Profile, Rejection};
+use crate::outside::Outside;
 use crate::plan::{ABSENT, FITS, Memory, Plan};
 use crate::pod::PodInfo;
 use crate::preemption::Preemption;
 use rand::{Rng, RngExt};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MIN_FEASIBLE: usize = 100;
 const MIN_PERCENTAGE: usize = 5;
 /// Nodes given to plugins that filter many at once.
 const CHUNK: usize = 1024;
-/// In [`Failure::plugins`]: an extender refused nodes, so that any change may help.
-pub const EXTENDER: u64 = 1 << 63;
 
 /// What a cycle decided.
 #[derive(Debug)]
@@ -25,70 +24,6 @@ pub enum Outcome {
     Error(String),
 }
 
-/// Why no node would do.
-#[derive(Debug, Default)]
-pub struct Failure {
-    /// Bit per plugin of the profile that refused something: who to ask whether a change helps.
-    pub plugins: u64,
-    /// A refusal of the pod as a whole, before any node.
-    pub whole: Option<Rejection>,
-    /// Every node refused, and the place of why in `kinds`.
-    pub nodes: Vec<(NodeIndex, usize)>,
-    /// Distinct refusals, and by which plugin.
-    pub kinds: Vec<(usize, Rejection)>,
-    /// Said of the nodes not looked at, as a plugin left them out.
-    pub absent: Option<String>,
-    pub total: usize,
-    /// What came of making room.
-    pub preemption: Option<Preemption>,
-}
-
-impl Failure {
-    /// Upstream's `FailedScheduling` message.
-    pub fn message(&self) -> String {
-        if self.total == 0 {
-            return "no nodes available to schedule pods".into();
-        }
-        let mut text = format!("0/{} nodes are available:", self.total);
-        if let Some(whole) = &self.whole {
-            let reasons: Vec<&str> = whole.reasons.iter().map(|r| &**r).collect();
-            text.push_str(&format!(" {}.", reasons.join(", ")));
-        } else {
-            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            let mut by_kind = vec![0; self.kinds.len()];
-            self.nodes.iter().for_each(|(_, kind)| by_kind[*kind] += 1);
-            for ((_, kind), count) in self.kinds.iter().zip(by_kind).filter(|(_, n)| *n > 0) {
-                kind.reasons.iter().for_each(|r| *counts.entry(r).or_default() += count);
-            }
-            if let Some(absent) = self.absent.as_deref().filter(|_| self.nodes.len() < self.total) {
-                *counts.entry(absent).or_default() += self.total - self.nodes.len();
-            }
-            let reasons = histogram(counts);
-            if !reasons.is_empty() {
-                text.push_str(&format!(" {reasons}."));
-            }
-        }
-        if let Some(Preemption::Nothing { message, .. }) = &self.preemption {
-            text.push(' ');
-            text.push_str(message);
-        }
-        text
-    }
-
-    /// The node's refusal, where it was looked at.
-    pub fn of(&self, node: NodeIndex) -> Option<&Rejection> {
-        let (_, kind) = self.nodes.iter().find(|(n, _)| *n == node)?;
-        Some(&self.kinds[*kind].1)
-    }
-}
-
-/// `2 Insufficient cpu, 1 node(s) were unschedulable`, sorted as text, as upstream prints it.
-pub fn histogram(counts: BTreeMap<&str, usize>) -> String {
-    let mut lines: Vec<String> = counts.into_iter().map(|(r, n)| format!("{n} {r}")).collect();
-    lines.sort();
-    lines.join(", ")
-}
-
 /// How many feasible nodes are enough to choose among, of `all`.
 pub fn enough(all: usize, percentage: usize) -> usize {
     if all < MIN_FEASIBLE {
@@ -97,61 +32,6 @@ pub fn enough(all: usize, percentage: usize) -> usize {
     let percentage =
         if percentage == 0 { (50usize.saturating_sub(all / 125)).max(MIN_PERCENTAGE) } else { percentage };
     (all * percentage / 100).max(MIN_FEASIBLE).min(all)
-}
-
-/// Those outside who have a say in decisions: HTTP extenders.
-pub trait Outside {
-    /// Keeps the nodes that pass; tells of those that do not, and whether removing pods could help.
-    ///
-    /// # Errors
-    /// Where an extender that may not be ignored fails.
-    fn filter(
-        &mut self,
-        pod: &PodInfo,
-        cluster: &Cluster,
-        nodes: &mut Vec<NodeIndex>,
-        refuse: &mut dyn FnMut(NodeIndex, Rejection),
-    ) -> Result<(), String>;
-
-    /// Adds to scores.
-    fn score(&mut self, pod: &PodInfo, cluster: &Cluster, nodes: &[NodeIndex], scores: &mut [i64]);
-
-    /// Drops, or cuts down, the candidates of a preemption.
-    ///
-    /// # Errors
-    /// Where an extender that may not be ignored fails.
-    fn preempt(
-        &mut self,
-        pod: &PodInfo,
-        cluster: &Cluster,
-        candidates: &mut Vec<crate::preemption::Candidate>,
-    ) -> Result<(), String>;
-}
-
-/// Nobody outside.
-pub struct Nobody;
-
-impl Outside for Nobody {
-    fn filter(
-        &mut self,
-        _: &PodInfo,
-        _: &Cluster,
-        _: &mut Vec<NodeIndex>,
-        _: &mut dyn FnMut(NodeIndex, Rejection),
-    ) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn score(&mut self, _: &PodInfo, _: &Cluster, _: &[NodeIndex], _: &mut [i64]) {}
-
-    fn preempt(
-        &mut self,
-        _: &PodInfo,
-        _: &Cluster,
-        _: &mut Vec<crate::preemption::Candidate>,
-    ) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// The profile's view of one pod: which plugins take part, and what they carry.

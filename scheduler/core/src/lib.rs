@@ -4,7 +4,8 @@
 //! [`node`], [`pod`], [`shape`], [`resource`], [`volume`], [`facts`]), with labels and topology values shared
 //! ([`labels`], [`topology`]) and counts of pods by domain maintained ([`tally`]); the queues of pods that
 //! wait ([`queue`]); the framework plugins hang on ([`framework`], [`event`]); one scheduling decision
-//! ([`cycle`]) and what is remembered between them ([`plan`]); and preemption ([`preemption`]). Time and
+//! ([`cycle`]), what is remembered between them ([`plan`]), who outside has a say in it ([`outside`]) and how a
+//! refusal is told ([`failure`]); and preemption ([`preemption`]). Time and
 //! randomness are arguments.
 //!
 //! No tasks, no IO. Refuses: talking to the API (the shell binds) and knowing any single plugin.
@@ -13,9 +14,11 @@ pub mod cluster;
 pub mod cycle;
 pub mod event;
 pub mod facts;
+pub mod failure;
 pub mod framework;
 pub mod labels;
 pub mod node;
+pub mod outside;
 pub mod plan;
 pub mod pod;
 pub mod preemption;
@@ -27,9 +30,10 @@ pub mod topology;
 pub mod volume;
 
 pub use cluster::{Cluster, NodeIndex};
-pub use cycle::{Failure, Outcome, Scheduler};
+pub use cycle::{Outcome, Scheduler};
 pub use event::Event;
 pub use facts::Facts;
+pub use failure::Failure;
 pub use framework::{Plugin, Point, Profile, Rejection};
 pub use node::{NodeFacts, NodeInfo};
 pub use plan::Memory;

@@ -1,8 +1,9 @@
 //! Making room: which pods of lower priority would have to go, and on which node that costs least.
 
 use crate::cluster::{Cluster, NodeIndex};
-use crate::cycle::{Cycle, Search, histogram};
+use crate::cycle::{Cycle, Search};
 use crate::facts::Facts;
+use crate::failure::histogram;
 use crate::framework::Reasons;
 use crate::pod::PodInfo;
 use jiff::Timestamp;

@@ -406,7 +406,7 @@ impl Queue {
 
 /// Whether an event helps a pod, in the eyes of those who refused it.
 fn helped(entry: &Entry, pod: &PodInfo, event: &Event<'_>, profile: &Profile, cluster: &Cluster) -> bool {
-    if entry.refused_by == 0 || entry.refused_by & crate::cycle::EXTENDER != 0 {
+    if entry.refused_by == 0 || entry.refused_by & crate::failure::EXTENDER != 0 {
         return true;
     }
     let asked = profile.plugins.iter().enumerate().filter(|(i, _)| entry.refused_by & (1 << i) != 0);

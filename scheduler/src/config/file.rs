@@ -4,9 +4,11 @@ use gantry_scheduler_plugins::args::{
     DefaultPreemptionArgs, InterPodAffinityArgs, NodeAffinityArgs, NodeResourcesBalancedAllocationArgs,
     NodeResourcesFitArgs, PodTopologySpreadArgs, VolumeBindingArgs,
 };
+use gantry_types::Document;
 use gantry_types::time::Duration as GoDuration;
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use serde::de::{DeserializeOwned, Deserializer, Error};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
@@ -143,44 +145,42 @@ struct Loose {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    args: Option<serde_json::Map<String, serde_json::Value>>,
+    args: Option<RawExtension>,
+}
+
+fn read<T: DeserializeOwned, E: Error>(name: &str, args: &Document) -> Result<T, E> {
+    args.to_typed().map_err(|e| {
+        let words = e.to_string();
+        let field = words.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+        match field {
+            Some((field, _)) => E::custom(format!("unknown field `{field}`")),
+            None => E::custom(format!("decoding .profiles.pluginConfig args for plugin {name}: {words}")),
+        }
+    })
 }
 
 impl<'de> Deserialize<'de> for PluginConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Loose { name, args } = Loose::deserialize(deserializer)?;
-        let Some(mut args) = args else { return Ok(Self { name, args: PluginArgs::None }) };
-        let wanted = format!("{name}Args");
-        let kind = args.remove("kind").and_then(|k| k.as_str().map(str::to_owned)).unwrap_or_default();
-        let version =
-            args.remove("apiVersion").and_then(|k| k.as_str().map(str::to_owned)).unwrap_or_default();
+        let Some(args) = args else { return Ok(Self { name, args: PluginArgs::None }) };
+        let mut args = Document::from_typed(&args).map_err(D::Error::custom)?;
+        let (kind, wanted) = (args.kind().to_owned(), format!("{name}Args"));
         if !kind.is_empty() && kind != wanted {
+            let group = args.api_version().split('/').next().unwrap_or_default().to_owned();
             return Err(D::Error::custom(format!(
-                "args for plugin {name} were not of type {wanted}.kubescheduler.config.k8s.io, got {kind}.{}",
-                version.split('/').next().unwrap_or_default()
+                "args for plugin {name} were not of type {wanted}.kubescheduler.config.k8s.io, got {kind}.{group}"
             )));
         }
-        let text = serde_json::Value::Object(args).to_string();
-        let bad = |e: serde_json::Error| {
-            let words = e.to_string();
-            let words = words.split_once("unknown field `").and_then(|(_, r)| r.split_once('`'));
-            match words {
-                Some((field, _)) => D::Error::custom(format!("unknown field `{field}`")),
-                None => {
-                    D::Error::custom(format!("decoding .profiles.pluginConfig args for plugin {name}: {e}"))
-                }
-            }
-        };
+        args.remove_at(&["kind"]);
+        args.remove_at(&["apiVersion"]);
         let args = match name.as_str() {
-            "DefaultPreemption" => PluginArgs::DefaultPreemption(serde_json::from_str(&text).map_err(bad)?),
-            "InterPodAffinity" => PluginArgs::InterPodAffinity(serde_json::from_str(&text).map_err(bad)?),
-            "NodeAffinity" => PluginArgs::NodeAffinity(serde_json::from_str(&text).map_err(bad)?),
-            "NodeResourcesBalancedAllocation" => {
-                PluginArgs::BalancedAllocation(serde_json::from_str(&text).map_err(bad)?)
-            }
-            "NodeResourcesFit" => PluginArgs::NodeResourcesFit(serde_json::from_str(&text).map_err(bad)?),
-            "PodTopologySpread" => PluginArgs::PodTopologySpread(serde_json::from_str(&text).map_err(bad)?),
-            "VolumeBinding" => PluginArgs::VolumeBinding(serde_json::from_str(&text).map_err(bad)?),
+            "DefaultPreemption" => PluginArgs::DefaultPreemption(read(&name, &args)?),
+            "InterPodAffinity" => PluginArgs::InterPodAffinity(read(&name, &args)?),
+            "NodeAffinity" => PluginArgs::NodeAffinity(read(&name, &args)?),
+            "NodeResourcesBalancedAllocation" => PluginArgs::BalancedAllocation(read(&name, &args)?),
+            "NodeResourcesFit" => PluginArgs::NodeResourcesFit(read(&name, &args)?),
+            "PodTopologySpread" => PluginArgs::PodTopologySpread(read(&name, &args)?),
+            "VolumeBinding" => PluginArgs::VolumeBinding(read(&name, &args)?),
             _ => PluginArgs::None,
         };
         Ok(Self { name, args })

@@ -68,7 +68,8 @@ profiles:
         p.score.iter().map(|(i, w)| format!("{}={w}", p.plugins[*i].name())).collect::<Vec<_>>()
     };
     assert_eq!(score(one), ["NodeResourcesFit=5"]);
-    assert!(one.post_filter.is_empty() && !two.post_filter.is_empty());
+    assert_eq!(names(one, &one.post_filter), "DynamicResources");
+    assert_eq!(names(two, &two.post_filter), "DynamicResources DefaultPreemption");
     assert!(score(two).contains(&"TaintToleration=9".to_owned()));
     assert!(!score(two).iter().any(|s| s.starts_with("ImageLocality")));
     assert!(

@@ -5,7 +5,7 @@
 //! figure is over its limit.
 
 use anyhow::{Context, bail};
-use gantry_scheduler_core::cycle::Nobody;
+use gantry_scheduler_core::outside::Nobody;
 use gantry_scheduler_core::{Cluster, Memory, Outcome, PodInfo, Profile, Scheduler, Shapes};
 use gantry_scheduler_plugins::default_profile;
 use k8s_openapi::api::core::v1::{Node, Pod};

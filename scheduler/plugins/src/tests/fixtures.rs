@@ -2,7 +2,7 @@
 
 use super::*;
 use gantry_scheduler_core::Scheduler;
-use gantry_scheduler_core::cycle::Nobody;
+use gantry_scheduler_core::outside::Nobody;
 use rand::rngs::StdRng;
 
 pub struct World {
