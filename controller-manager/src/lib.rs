@@ -1,8 +1,8 @@
 //! The controller manager daemon: the loops that make the cluster what its objects say.
 //!
-//! Owns: the controllers ([`workloads`], [`network`], [`lifecycle`], [`identity`]), the flags that choose and
-//! tune them ([`flags`]) and their assembly ([`assemble`]). Each controller is a folder: `plan.rs` decides,
-//! purely; `mod.rs` observes and applies; `tests.rs` are its tables.
+//! Owns: the controllers ([`workloads`], [`network`], [`storage`], [`lifecycle`], [`identity`]), the flags that
+//! choose and tune them ([`flags`]) and their assembly ([`assemble`]). Each controller is a folder: `plan.rs`
+//! decides, purely; `mod.rs` observes and applies; `tests.rs` are its tables.
 //!
 //! Tasks: one informer per kind, one dispatcher per controller and one task per reconciliation in flight, the
 //! leader's lease, the secure port. Nothing polls; what has a deadline is queued for it.
