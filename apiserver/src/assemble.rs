@@ -1,5 +1,6 @@
 //! The server and its filter chain, on one screen.
 
+use crate::aggregation::{self, Aggregation};
 use crate::config::{Config, go_duration};
 use crate::cx::Cx;
 use crate::health::Health;
@@ -36,6 +37,7 @@ pub struct Server {
     pub authorizer: Arc<dyn RuleResolver>,
     pub issuer: Issuer,
     pub backends: Backends,
+    pub aggregation: Aggregation,
     pub published: Published,
     pub health: Health,
     pub metrics: Metrics,
@@ -97,7 +99,9 @@ impl Server {
             let write = !matches!(cx.info.verb, "get" | "list" | "watch" | "head" | "options");
             let place = if long { None } else { self.inflight.enter(write).await };
             self.authorize(cx)?;
-            let answer = if cx.info.is_resource && !cx.info.resource.is_empty() {
+            let answer = if let Some(remote) = self.aggregation.route_of(cx) {
+                aggregation::proxy::serve(self, cx, &remote, request).await
+            } else if cx.info.is_resource && !cx.info.resource.is_empty() {
                 resources::serve(self, cx, request).await
             } else {
                 route::serve(self, cx)

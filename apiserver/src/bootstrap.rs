@@ -2,6 +2,7 @@
 //! RBAC policy, and the `kubernetes` service with its endpoints.
 
 use crate::addresses::{self, Follower};
+use crate::aggregation::register;
 use crate::assemble::Server;
 use crate::default_cidr;
 use crate::health::Flag;
@@ -194,6 +195,7 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> +
     let informers = health.step("generic-apiserver-start-informers");
     let namespaces_made =
         Step { flag: health.step("start-system-namespaces-controller"), objects: namespaces() };
+    let registered = health.step("kube-apiserver-autoregistration");
     let policy_kept = health.step("rbac/bootstrap-roles");
     let cidr_made = health.step("start-kubernetes-service-cidr-controller");
     let steps = vec![
@@ -222,8 +224,15 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> +
             }
             policy_kept.set();
         };
+        let registration = async {
+            let options = options();
+            while !register::reconcile(&server, &user, &options).await {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            registered.set();
+        };
         let rest = futures::future::join_all(steps.into_iter().map(|step| take(&server, &user, step)));
-        futures::join!(policy, rest);
+        futures::join!(policy, registration, rest);
         tokio::spawn(addresses::keep(Arc::downgrade(&server), follower));
     });
 }

@@ -87,6 +87,8 @@ pub struct Config {
     pub node_ports: std::ops::RangeInclusive<u16>,
     pub event_ttl: Duration,
     pub kubelet: Kubelet,
+    /// What aggregated servers know this one by.
+    pub proxy_client: Option<KeyPair>,
     pub max_reads: usize,
     pub max_writes: usize,
     pub request_timeout: Duration,
@@ -290,6 +292,11 @@ impl Config {
                 .ok_or_else(|| wrong("service-node-port-range", "not a range of ports"))?,
             event_ttl: duration("event-ttl", &flags.event_ttl)?,
             kubelet,
+            proxy_client: pair(
+                "proxy-client-cert-file",
+                flags.proxy_client_cert_file.as_ref(),
+                flags.proxy_client_key_file.as_ref(),
+            )?,
             max_reads: flags.max_requests_inflight,
             max_writes: flags.max_mutating_requests_inflight,
             request_timeout: duration("request-timeout", &flags.request_timeout)?,

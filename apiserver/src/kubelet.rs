@@ -88,7 +88,11 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn client(ca: Option<&str>, pair: Option<&KeyPair>) -> Result<Arc<ClientConfig>, Error> {
+/// TLS as a client: against these authorities, or any certificate; as `pair`, where there is one.
+///
+/// # Errors
+/// Where a certificate or key is not one.
+pub(crate) fn client(ca: Option<&str>, pair: Option<&KeyPair>) -> Result<Arc<ClientConfig>, Error> {
     let pem = |e: rustls_pki_types::pem::Error| Error::Pem(e.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
@@ -160,29 +164,47 @@ impl Backends {
     /// # Errors
     /// 503 where nobody answers there, in the words of upstream's proxy.
     pub async fn connect(&self, target: &Target) -> StatusResult<Box<dyn Io>> {
-        let unreachable = |why: String| {
-            Status::service_unavailable(format!(
-                "error trying to reach service: dial tcp {}:{}: {why}",
-                target.host, target.port
-            ))
-        };
-        let dial = TcpStream::connect((target.host.as_str(), target.port));
-        let stream = tokio::time::timeout(std::time::Duration::from_secs(30), dial)
-            .await
-            .map_err(|_| unreachable("i/o timeout".into()))?
-            .map_err(|e| unreachable(format!("connect: {}", go_error(&e))))?;
-        // Latency matters more than packet counts.
-        let _ = stream.set_nodelay(true);
+        let trouble =
+            |why: String| Status::service_unavailable(format!("error trying to reach service: {why}"));
+        let unreachable = |why: String| trouble(format!("dial tcp {}:{}: {why}", target.host, target.port));
+        let stream = dial(&target.host, target.port).await.map_err(trouble)?;
         let config = match target.tls {
             TargetTls::None => return Ok(Box::new(stream)),
             TargetTls::Unverified => &self.unverified,
             TargetTls::Kubelet => &self.kubelet,
         };
-        let name = ServerName::try_from(target.host.clone()).map_err(|e| unreachable(e.to_string()))?;
-        let connector = tokio_rustls::TlsConnector::from(config.clone());
-        let stream = connector.connect(name, stream).await.map_err(|e| unreachable(e.to_string()))?;
-        Ok(Box::new(stream))
+        over_tls(config.clone(), &target.host, stream).await.map_err(unreachable)
     }
+}
+
+/// A TCP connection.
+///
+/// # Errors
+/// Why there is none, as Go says it.
+pub(crate) async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let connecting = TcpStream::connect((host, port));
+    let stream = match tokio::time::timeout(std::time::Duration::from_secs(30), connecting).await {
+        Err(_) => return Err(format!("dial tcp {host}:{port}: i/o timeout")),
+        Ok(Err(e)) => return Err(format!("dial tcp {host}:{port}: connect: {}", go_error(&e))),
+        Ok(Ok(stream)) => stream,
+    };
+    // Latency matters more than packet counts.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// TLS over a connection, with whoever `name` is.
+///
+/// # Errors
+/// Why the other end is not believed.
+pub(crate) async fn over_tls(
+    config: Arc<ClientConfig>,
+    name: &str,
+    stream: TcpStream,
+) -> Result<Box<dyn Io>, String> {
+    let name = ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(config);
+    Ok(Box::new(connector.connect(name, stream).await.map_err(|e| e.to_string())?))
 }
 
 /// An operating system error as Go prints it.

@@ -1,16 +1,18 @@
 //! The apiserver: the Kubernetes API over a store.
 //!
 //! Owns: flags and configuration ([`flags`], [`config`]), the filter chain ([`assemble`]), HTTP ([`http`]),
-//! requests for resources ([`resources`]) and everything else ([`route`]), reaching kubelets ([`kubelet`]),
-//! and the work of starting up ([`start`]).
+//! requests for resources ([`resources`]) and everything else ([`route`]), reaching kubelets ([`kubelet`]) and
+//! the servers of other group versions ([`aggregation`]), and the work of starting up ([`start`]).
 //!
-//! Tasks: one per listener and connection ([`http::serve`]); one for starting up. The watch cache, RBAC and
-//! the Node authorizer have their own. No channels of its own.
+//! Tasks: one per listener and connection ([`http::serve`]); one for starting up; one a remote
+//! APIService; one that keeps services and their addresses in agreement ([`addresses`]); one for the
+//! `kubernetes` ServiceCIDR ([`default_cidr`]). The watch cache, RBAC and the Node authorizer have their own. No channels of its own.
 //!
 //! Refuses: knowing a kind beyond its row in the scheme (strategies live in `gantry-registry`), and serving
 //! without TLS or to anyone without an identity.
 
 pub mod addresses;
+pub mod aggregation;
 pub mod assemble;
 pub mod bootstrap;
 pub mod config;

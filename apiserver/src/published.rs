@@ -10,28 +10,50 @@ use gantry_openapi::discovery::{self, Aggregated, Group};
 use gantry_openapi::{Document, v2, v3};
 use gantry_types::StatusResult;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Documents about what is served. Discovery is small and made anew; of OpenAPI only entity tags are kept.
 pub struct Published {
     pub tokens: Option<TokenKeys>,
-    groups: Vec<Group>,
+    /// What this server serves itself.
+    local: Vec<Group>,
+    shown: RwLock<Arc<Shown>>,
     server_address: String,
     v3_etags: OnceLock<BTreeMap<String, String>>,
     v2_etags: [OnceLock<String>; 2],
 }
 
+/// What clients are shown: local and remote groups, in order.
+struct Shown {
+    groups: Vec<Group>,
+    /// The entity tags of remote OpenAPI documents by their key.
+    remote_tags: BTreeMap<String, String>,
+}
+
 impl Published {
     /// `server_address` is the host and port clients are told to use.
     pub fn new(tokens: Option<TokenKeys>, server_address: String) -> Self {
+        let local = discovery::builtin_groups();
+        let shown = Shown { groups: local.clone(), remote_tags: BTreeMap::new() };
         Self {
             tokens,
-            groups: discovery::builtin_groups(),
+            local,
+            shown: RwLock::new(Arc::new(shown)),
             server_address,
             v3_etags: OnceLock::new(),
             v2_etags: Default::default(),
         }
+    }
+
+    /// Replaces what is shown: groups made from the local ones, and tags of remote OpenAPI documents.
+    pub fn show(&self, merge: impl FnOnce(&[Group]) -> Vec<Group>, remote_tags: BTreeMap<String, String>) {
+        *self.shown.write() = Arc::new(Shown { groups: merge(&self.local), remote_tags });
+    }
+
+    fn shown(&self) -> Arc<Shown> {
+        self.shown.read().clone()
     }
 
     /// The answer, where the path is one of discovery's or OpenAPI's.
@@ -45,10 +67,10 @@ impl Published {
             ["api"] => self.root(cx, true),
             ["apis"] => self.root(cx, false),
             ["api", version] => self.version(cx, "", version),
-            ["apis", group] => self.group(group).map(|g| plain(cx, discovery::api_group(g))),
+            ["apis", group] => self.group(cx, group),
             ["apis", group, version] => self.version(cx, group, version),
             ["openapi", "v2"] => Some(Ok(self.openapi_v2(cx))),
-            ["openapi", "v3"] => Some(Ok(tagged(cx, v3::index(self.v3_etags())))),
+            ["openapi", "v3"] => Some(Ok(tagged(cx, self.openapi_index()))),
             ["openapi", "v3", "api", version] => self.openapi_v3(cx, "", version).map(Ok),
             ["openapi", "v3", "apis", group, version] => self.openapi_v3(cx, group, version).map(Ok),
             _ => None,
@@ -59,8 +81,20 @@ impl Published {
         }
     }
 
-    fn group(&self, name: &str) -> Option<&Group> {
-        self.groups.iter().find(|g| g.name == name && !name.is_empty())
+    fn group(&self, cx: &Cx, name: &str) -> Option<StatusResult<Answer>> {
+        let shown = self.shown();
+        let group = shown.groups.iter().find(|g| g.name == name && !name.is_empty())?;
+        Some(plain(cx, discovery::api_group(group)))
+    }
+
+    fn openapi_index(&self) -> Document {
+        let shown = self.shown();
+        if shown.remote_tags.is_empty() {
+            return v3::index(self.v3_etags());
+        }
+        let mut tags = self.v3_etags().clone();
+        tags.extend(shown.remote_tags.clone());
+        v3::index(&tags)
     }
 
     fn root(&self, cx: &Cx, legacy: bool) -> Option<StatusResult<Answer>> {
@@ -68,25 +102,25 @@ impl Published {
         let form = accept.split(',').find_map(|range| Aggregated::parse(range.trim()));
         let document = match (form, legacy) {
             (Some(form), _) => {
-                let mut answer = tagged(cx, discovery::aggregated(&self.groups, form, legacy));
+                let mut answer = tagged(cx, discovery::aggregated(&self.shown().groups, form, legacy));
                 let headers = answer.headers_mut();
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
                 return Some(Ok(answer));
             }
             (None, true) => discovery::api_versions(&self.server_address),
-            (None, false) => discovery::api_group_list(&self.groups),
+            (None, false) => discovery::api_group_list(&self.shown().groups),
         };
         Some(plain(cx, document))
     }
 
     fn version(&self, cx: &Cx, group: &str, version: &str) -> Option<StatusResult<Answer>> {
-        let group = self.groups.iter().find(|g| g.name == group)?;
+        let group = self.local.iter().find(|g| g.name == group)?;
         let version = group.versions.iter().find(|v| v.name == version)?;
         Some(plain(cx, discovery::api_resource_list(&group.name, version)))
     }
 
     fn v3_etags(&self) -> &BTreeMap<String, String> {
-        self.v3_etags.get_or_init(|| v3::etags(&self.groups))
+        self.v3_etags.get_or_init(|| v3::etags(&self.local))
     }
 
     fn openapi_v2(&self, cx: &Cx) -> Answer {
@@ -98,14 +132,14 @@ impl Published {
         }
         let custom = Default::default();
         let document =
-            if protobuf { v2::protobuf(&self.groups, &custom) } else { v2::json(&self.groups, &custom) };
+            if protobuf { v2::protobuf(&self.local, &custom) } else { v2::json(&self.local, &custom) };
         known.get_or_init(|| document.etag.clone());
         tagged(cx, document)
     }
 
     fn openapi_v3(&self, cx: &Cx, group: &str, version: &str) -> Option<Answer> {
         let (group, version) = {
-            let group = self.groups.iter().find(|g| g.name == group)?;
+            let group = self.local.iter().find(|g| g.name == group)?;
             (group, group.versions.iter().find(|v| v.name == version)?)
         };
         let key = v3::key(&group.name, &version.name);

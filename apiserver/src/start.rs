@@ -1,5 +1,6 @@
 //! Starting and stopping: the store, the caches, the chain, and what a new cluster begins with.
 
+use crate::aggregation::{self, Aggregation};
 use crate::assemble::Server;
 use crate::config::{Config, Storage};
 use crate::escalation::Escalation;
@@ -145,9 +146,9 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         authorizer: authorizer.clone(),
         not_ready_toleration_seconds: config.not_ready_toleration_seconds,
         unreachable_toleration_seconds: config.unreachable_toleration_seconds,
-        quotas: registry.get("", "v1", "resourcequotas").map(|quotas| {
-            Arc::new(RegistryQuotas(Arc::downgrade(quotas))) as Arc<dyn QuotaStore>
-        }),
+        quotas: registry
+            .get("", "v1", "resourcequotas")
+            .map(|quotas| Arc::new(RegistryQuotas(Arc::downgrade(quotas))) as Arc<dyn QuotaStore>),
     };
     for name in absent(&config.enable_admission) {
         tracing::warn!(name, "this admission plugin is not built in");
@@ -161,6 +162,7 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         authorizer,
         issuer,
         backends: Backends::new(&config.kubelet)?,
+        aggregation: Aggregation::new(config.proxy_client.clone()),
         published: Published::new(tokens, format!("{}:{}", config.advertise, config.listen.port())),
         metrics: Metrics::new()?,
         inflight: InFlight::new(config.max_reads, config.max_writes),
@@ -176,6 +178,7 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     let allocators = Allocators::new(ranges, ports);
     server.registry.set_allocators(allocators.clone());
     let (follower, mut addresses_synced) = addresses::follow(&*caches, allocators.clone());
+    aggregation::follow(&server);
     bootstrap::begin(&server, async move {
         caches.ready().await;
         addresses_synced.wait().await;

@@ -24,6 +24,8 @@ pub struct Group {
 pub struct Version {
     pub name: Text,
     pub resources: Vec<Resource>,
+    /// Whether whoever serves it could not be asked.
+    pub stale: bool,
 }
 
 /// A resource or, inside [`Resource::subresources`], a subresource.
@@ -97,7 +99,7 @@ pub fn builtin_groups() -> Vec<Group> {
         let mut resources: Vec<Resource> =
             scheme::KINDS.iter().filter(|k| k.group == group && k.version == version).map(resource).collect();
         resources.sort_by(|a, b| a.name.cmp(&b.name));
-        Version { name: version.into(), resources }
+        Version { name: version.into(), resources, stale: false }
     };
     scheme::groups()
         .into_iter()
@@ -198,6 +200,40 @@ fn names(out: &mut Value, r: &Resource) {
     }
 }
 
+/// The resources of an `APIResourceList` somebody else serves; none where it is not one.
+pub fn parse_resources(list: &[u8]) -> Vec<Resource> {
+    let list: Value = serde_json::from_slice(list).unwrap_or_default();
+    let all = list["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |v: &Value| Text::Owned(v.as_str().unwrap_or_default().to_owned());
+    let texts = |v: &Value| v.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
+    let read = |v: &Value, name: &str| Resource {
+        name: name.to_owned().into(),
+        singular: text(&v["singularName"]),
+        namespaced: v["namespaced"].as_bool().unwrap_or(false),
+        kind: text(&v["kind"]),
+        group_version: v["version"].is_string().then(|| (text(&v["group"]), text(&v["version"]))),
+        verbs: texts(&v["verbs"]),
+        short_names: texts(&v["shortNames"]),
+        categories: texts(&v["categories"]),
+        storage_hash: v["storageVersionHash"].as_str().unwrap_or_default().to_owned(),
+        subresources: Vec::new(),
+    };
+    let mut out: Vec<Resource> = Vec::new();
+    for (v, name) in all.iter().filter_map(|v| Some((v, v["name"].as_str()?))) {
+        if !name.contains('/') {
+            out.push(read(v, name));
+        }
+    }
+    for (v, name) in all.iter().filter_map(|v| Some((v, v["name"].as_str()?))) {
+        if let Some((parent, sub)) = name.split_once('/')
+            && let Some(parent) = out.iter_mut().find(|r| r.name == parent)
+        {
+            parent.subresources.push(read(v, sub));
+        }
+    }
+    out
+}
+
 /// The version of the aggregated form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregated {
@@ -263,7 +299,8 @@ fn aggregated_group(group: &Group) -> Value {
         .iter()
         .map(|v| {
             let resources: Vec<Value> = v.resources.iter().map(aggregated_resource).collect();
-            json!({ "version": v.name, "resources": resources, "freshness": "Current" })
+            let freshness = if v.stale { "Stale" } else { "Current" };
+            json!({ "version": v.name, "resources": resources, "freshness": freshness })
         })
         .collect();
     let metadata = if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };

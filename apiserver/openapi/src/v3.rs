@@ -24,6 +24,14 @@ pub fn index(etags: &BTreeMap<String, String>) -> Document {
     to_document(&json!({ "paths": paths }))
 }
 
+/// The entity tag a server's index gives the document of this [`key`].
+pub fn parse_index(index: &[u8], key: &str) -> Option<String> {
+    let index: Value = serde_json::from_slice(index).ok()?;
+    let place = index["paths"][key]["serverRelativeURL"].as_str()?;
+    let (_, query) = place.split_once('?')?;
+    query.split('&').find_map(|part| part.strip_prefix("hash=")).map(str::to_owned)
+}
+
 fn to_document(value: &Value) -> Document {
     // A tree of JSON values always serializes.
     Document::new(serde_json::to_vec(value).unwrap_or_default(), "application/json")

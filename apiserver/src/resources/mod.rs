@@ -2,7 +2,7 @@
 
 mod connect;
 mod log_options;
-mod proxy;
+pub(crate) mod proxy;
 mod reads;
 mod review;
 mod subresource;

@@ -20,13 +20,24 @@ pub(super) async fn pass(
     cx: &Cx,
     target: &Target,
     path: String,
-    mut request: http::Request<Body>,
+    request: http::Request<Body>,
 ) -> StatusResult<Answer> {
     let io = server.backends.connect(target).await?;
-    let client = upgrade::wanted(&cx.headers).then(|| hyper::upgrade::on(&mut request));
     let mut headers = cx.headers.clone();
     upgrade::strip_hop(&mut headers);
     forwarded(cx, target, &mut headers);
+    exchange(io, cx, headers, path, request).await
+}
+
+/// Sends the request with these headers over a connection; an upgrade ties it to the client's.
+pub(crate) async fn exchange(
+    io: impl gantry_stream::Io,
+    cx: &Cx,
+    headers: HeaderMap,
+    path: String,
+    mut request: http::Request<Body>,
+) -> StatusResult<Answer> {
+    let client = upgrade::wanted(&cx.headers).then(|| hyper::upgrade::on(&mut request));
     let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
     let mut outgoing = http::Request::new(request.into_body());
     *outgoing.method_mut() = cx.method.clone();
