@@ -1,6 +1,7 @@
 //! The API of a whole apiserver, over TLS, on real stores.
 
 mod access;
+mod addresses;
 mod deletes;
 mod discovery;
 mod golden;
