@@ -271,6 +271,11 @@ impl Cluster {
 
     /// A pod is known to be bound, or to have changed where it is. What it was before.
     pub fn set_pod(&mut self, pod: Arc<PodInfo>) -> Option<Arc<PodInfo>> {
+        if let Some(known) = self.known(&pod) {
+            // Counted as it is already; only the binding may have been confirmed.
+            self.assumed.remove(&pod.uid);
+            return Some(known);
+        }
         let before = self.remove_pod(&pod.uid);
         if !pod.finished && !pod.node.is_empty() {
             let index = self.slot(&pod.node);
@@ -278,6 +283,14 @@ impl Cluster {
             self.put(pod, index);
         }
         before
+    }
+
+    /// The pod as it is counted, where nothing of it has changed that anybody here looks at.
+    fn known(&self, pod: &PodInfo) -> Option<Arc<PodInfo>> {
+        let node = &self.nodes[self.placed.get(&pod.uid)?.0];
+        let known = node.pods.iter().find(|p| p.uid == pod.uid)?;
+        let told = |p: &PodInfo| (p.id, p.priority, p.started, p.deleting, p.preempted, p.finished);
+        (node.name == pod.node && told(known) == told(pod)).then(|| known.clone())
     }
 
     /// The pod, where it held anything.
