@@ -14,6 +14,9 @@ pub struct Metrics {
     inflight: IntGaugeVec,
     longrunning: IntGaugeVec,
     objects: IntGaugeVec,
+    unavailable: IntGaugeVec,
+    /// By name and reason: how often an APIService ceased to be available.
+    pub became_unavailable: IntCounterVec,
     collecting: parking_lot::Mutex<()>,
 }
 
@@ -55,6 +58,14 @@ impl Metrics {
                 Opts::new("apiserver_resource_objects", "Number of stored objects, by group and resource."),
                 &["group", "resource"],
             )?),
+            unavailable: register(IntGaugeVec::new(
+                Opts::new("aggregator_unavailable_apiservice", "APIServices that are marked as unavailable, by name."),
+                &["name"],
+            )?),
+            became_unavailable: register(IntCounterVec::new(
+                Opts::new("aggregator_unavailable_apiservice_total", "How often APIServices were marked as unavailable, by name and reason."),
+                &["name", "reason"],
+            )?),
             collecting: parking_lot::Mutex::new(()),
         })
     }
@@ -66,6 +77,10 @@ impl Metrics {
             let resource = &cache.config().resource;
             let count = i64::try_from(cache.stats().objects).unwrap_or(i64::MAX);
             self.objects.with_label_values(&[&*resource.group, &*resource.resource]).set(count);
+        }
+        self.unavailable.reset();
+        for (name, available) in crate::aggregation::availabilities(server) {
+            self.unavailable.with_label_values(&[&name]).set((!available).into());
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Key, Route, proxy};
 use crate::assemble::Server;
 use bytes::Bytes;
 use gantry_aggregate::availability::{Address, Finding, conditions};
-use gantry_aggregate::backing;
+use gantry_aggregate::{backing, is_available};
 use gantry_registry::generic::Request;
 use gantry_registry::generic::options::WriteOptions;
 use gantry_registry::generic::update::Wanted;
@@ -165,9 +165,9 @@ async fn write(server: &Server, name: &str, finding: &Finding) -> StatusResult<(
     let present = endpoint.cache.get("", name, "").await?;
     let now = Timestamp::now();
     let current: Option<APIService> = present.and_then(|o| o.typed().ok());
-    if current.is_none_or(|service| news(&service, finding, now).is_none()) {
+    let Some(current) = current.filter(|service| news(service, finding, now).is_some()) else {
         return Ok(());
-    }
+    };
     let options = WriteOptions { default_manager: "kube-apiserver".into(), ..WriteOptions::default() };
     let user = UserInfo::system_apiserver();
     let mut rq = Request {
@@ -188,7 +188,13 @@ async fn write(server: &Server, name: &str, finding: &Finding) -> StatusResult<(
         Ok(Wanted::from(object))
     };
     match endpoint.update(&mut rq, false, &transform).await {
-        Err(error) if error.reason() != "NotFound" => Err(error),
-        _ => Ok(()),
+        Err(error) if error.reason() == "NotFound" => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            if is_available(&current) && !finding.available {
+                server.metrics.became_unavailable.with_label_values(&[name, finding.reason]).inc();
+            }
+            Ok(())
+        }
     }
 }

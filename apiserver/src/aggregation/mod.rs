@@ -21,7 +21,7 @@ use gantry_auth::follow;
 use gantry_types::GroupResource;
 use gantry_types::k8s_openapi::jiff::Timestamp;
 use gantry_types::k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use gantry_types::reader::ObjectEvent;
+use gantry_types::reader::{ObjectEvent, ObjectReader};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -183,6 +183,14 @@ fn apply(server: &Server, weak: &Weak<Server>, resource: usize, event: ObjectEve
     if changed {
         discovery::publish(server);
     }
+}
+
+/// Every APIService by name, and whether it is available.
+pub fn availabilities(server: &Server) -> Vec<(String, bool)> {
+    let all = server.caches.list(&API_SERVICES, None);
+    all.iter()
+        .filter_map(|o| Some((o.name().to_owned(), is_available(&o.typed::<APIService>().ok()?))))
+        .collect()
 }
 
 /// Follows APIServices and what they stand on, as long as the server lives.

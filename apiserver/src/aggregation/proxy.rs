@@ -12,12 +12,15 @@ use gantry_types::{StatusResult, UserInfo};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const USER: HeaderName = HeaderName::from_static("x-remote-user");
 const UID: HeaderName = HeaderName::from_static("x-remote-uid");
 const GROUP: HeaderName = HeaderName::from_static("x-remote-group");
 const EXTRA: &str = "x-remote-extra-";
 
+/// How long discovery may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Spreads requests over endpoints.
 static TURN: AtomicUsize = AtomicUsize::new(0);
 
@@ -106,8 +109,21 @@ pub async fn serve(
     };
     let turn = TURN.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
     addresses.rotate_left(turn);
+    let answer = exchange(cx, route, &addresses, request);
+    if cx.info.is_resource {
+        return Ok(answer.await);
+    }
+    // Discovery is quick or of no use: clients ask for all of it.
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer),
+        Err(_) => Ok(refuse(503, "error trying to reach service: context deadline exceeded")),
+    }
+}
+
+/// Asks the first address that takes connections.
+async fn exchange(cx: &Cx, route: &Route, addresses: &[Address], request: http::Request<Body>) -> Answer {
     let mut failed = String::new();
-    for address in &addresses {
+    for address in addresses {
         match route.backend.connect(address).await {
             Ok(io) => {
                 let path = match cx.raw_query.as_str() {
@@ -115,12 +131,12 @@ pub async fn serve(
                     query => format!("{}?{query}", cx.path),
                 };
                 let answer = proxy::exchange(io, cx, headers(cx, address), path, request).await;
-                return answer.or_else(|status| Ok(refuse(status.code(), status.message())));
+                return answer.unwrap_or_else(|status| refuse(status.code(), status.message()));
             }
             Err(why) => failed = why,
         }
     }
-    Ok(refuse(503, &format!("error trying to reach service: {failed}")))
+    refuse(503, &format!("error trying to reach service: {failed}"))
 }
 
 #[cfg(test)]

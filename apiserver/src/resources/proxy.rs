@@ -33,11 +33,16 @@ pub(super) async fn pass(
 pub(crate) async fn exchange(
     io: impl gantry_stream::Io,
     cx: &Cx,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     path: String,
     mut request: http::Request<Body>,
 ) -> StatusResult<Answer> {
     let client = upgrade::wanted(&cx.headers).then(|| hyper::upgrade::on(&mut request));
+    if client.is_none() {
+        // Without its companion the header means nothing, and would make a backend switch for nobody.
+        headers.remove(header::UPGRADE);
+        headers.remove(header::CONNECTION);
+    }
     let uri: Uri = path.parse().map_err(|e| Status::bad_request(format!("{e}")))?;
     let mut outgoing = http::Request::new(request.into_body());
     *outgoing.method_mut() = cx.method.clone();

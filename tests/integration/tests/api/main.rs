@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod aggregation;
 mod deletes;
 mod discovery;
 mod golden;
