@@ -46,16 +46,19 @@ impl Proxy {
     }
 }
 
+/// Ends when a connection is to be silent; when nobody is left to say so, it never is.
+async fn fallen(number: usize, silent: &mut watch::Receiver<usize>) {
+    if silent.wait_for(|below| number < *below).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Copies both ways until one side ends, or the connection falls silent: then both ends are held for ever.
 async fn pass(mut client: TcpStream, target: String, number: usize, mut silent: watch::Receiver<usize>) {
     let Ok(mut server) = TcpStream::connect(&target).await else { return };
     tokio::select! {
         // Either side closed or failed; dropping both tells the other.
         _ = copy_bidirectional(&mut client, &mut server) => {}
-        fell = silent.wait_for(|below| number < *below) => {
-            if fell.is_ok() {
-                std::future::pending::<()>().await;
-            }
-        }
+        () = fallen(number, &mut silent) => std::future::pending::<()>().await,
     }
 }
