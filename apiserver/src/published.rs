@@ -56,6 +56,12 @@ impl Published {
         self.shown.read().clone()
     }
 
+    /// The groups there are with their versions, remote ones included.
+    pub fn group_versions(&self) -> Vec<(String, Vec<String>)> {
+        let versions = |g: &Group| g.versions.iter().map(|v| v.name.to_string()).collect();
+        self.shown().groups.iter().map(|g| (g.name.to_string(), versions(g))).collect()
+    }
+
     /// The answer, where the path is one of discovery's or OpenAPI's.
     ///
     /// # Errors

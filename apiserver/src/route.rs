@@ -85,7 +85,7 @@ fn index(server: &Arc<Server>) -> StatusResult<Answer> {
     ]
     .map(str::to_owned)
     .into();
-    for (group, versions) in gantry_types::scheme::groups() {
+    for (group, versions) in server.published.group_versions() {
         for version in versions {
             paths.push(if group.is_empty() {
                 format!("/api/{version}")

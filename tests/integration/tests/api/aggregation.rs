@@ -197,6 +197,8 @@ async fn another_server_s_group_version_is_reached_through_this_one() {
     let group = admin.get("/apis/metrics.k8s.io").await.expect(200);
     assert_eq!(group["preferredVersion"]["groupVersion"], "metrics.k8s.io/v1beta1");
     assert_eq!(admin.get(METRICS).await.expect(200)["resources"][1]["kind"], "PodMetrics");
+    let paths = admin.get("/").await.expect(200)["paths"].clone();
+    assert!(paths.as_array().is_some_and(|all| all.contains(&json!(METRICS))), "{paths}");
     let index = admin.get("/openapi/v3").await.expect(200);
     let place = text(&index["paths"]["apis/metrics.k8s.io/v1beta1"]["serverRelativeURL"]).to_owned();
     assert_eq!(place, format!("/openapi/v3{METRICS}?hash=ABC"));
@@ -237,6 +239,14 @@ async fn another_server_s_group_version_is_reached_through_this_one() {
     let said = admin.send("GET", &nodes, &as_jane, "").await.expect(200)["said"].clone();
     assert_eq!((&said["user"], &said["uid"]), (&json!(["jane"]), &json!(["7"])));
     assert_eq!(said["scopes"], json!(["some"]));
+
+    // A backend nobody vouches for is not spoken to.
+    let bundle = |ca: &Ca| json!({"spec": {"caBundle": ByteString(ca.cert().as_bytes().to_vec())}});
+    admin.patch("merge", API_SERVICE, &bundle(&proxy_ca)).await.expect(200);
+    let condition = becomes(&admin, "FailedDiscoveryCheck").await;
+    assert!(text(&condition["message"]).starts_with("failing or missing response from https://localhost:"));
+    admin.patch("merge", API_SERVICE, &bundle(&ca)).await.expect(200);
+    becomes(&admin, "Passed").await;
 
     // The service goes again; what was known of the API stays, marked.
     admin.delete("/api/v1/namespaces/kube-system/services/metrics").await.expect(200);
