@@ -224,6 +224,8 @@ pub fn kubelet_config(layout: &Layout, node: &Node) -> String {
          clusterDNS: [{DNS_SERVICE}]\n\
          clusterDomain: {CLUSTER_DOMAIN}\n\
          failSwapOn: false\n\
+         # A tenth of a large disk, the default, is much to demand of a machine that has other uses.\n\
+         evictionHard: {{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 1%, imagefs.available: 2Gi}}\n\
          staticPodPath: {dir}/manifests\n\
          tlsCertFile: {pki}/{stem}.crt\n\
          tlsPrivateKeyFile: {pki}/{stem}.key\n\

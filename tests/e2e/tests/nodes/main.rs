@@ -1,5 +1,6 @@
 //! Three nodes: pods reach each other and every Service through every door, and what ran on a node that died
-//! runs on elsewhere.
+//! runs on elsewhere, as what is drained from one does.
 
 mod dead;
+mod drain;
 mod reach;
