@@ -97,6 +97,9 @@ fn apiserver(layout: &Layout, spec: &Spec) -> Unit {
         ("requestheader-username-headers", "X-Remote-User"),
         ("requestheader-group-headers", "X-Remote-Group"),
         ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+        ("requestheader-uid-headers", "X-Remote-Uid"),
+        ("proxy-client-cert-file", &pki("front-proxy-client.crt")),
+        ("proxy-client-key-file", &pki("front-proxy-client.key")),
     ]);
     args.extend(if spec.etcd {
         flags(&[
