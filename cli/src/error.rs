@@ -61,6 +61,12 @@ impl Error {
         self.status().is_some_and(|s| s.reason == reason)
     }
 
+    /// Whether the server named this among its causes.
+    pub fn has_cause(&self, reason: &str) -> bool {
+        let causes = self.status().and_then(|s| s.details.as_ref()).map(|d| d.causes.as_slice());
+        causes.unwrap_or_default().iter().any(|c| c.reason == reason)
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(|s| s.code == 404)
     }

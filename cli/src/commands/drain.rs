@@ -197,43 +197,80 @@ async fn evict(
             let path = format!("{}/eviction", pod.path());
             rest.call(Method::POST, &path, rest::JSON, Some((rest::JSON, body.to_json()))).await
         };
-        match sent {
-            Ok(_) => return Ok(()),
-            Err(e) if e.is_not_found() => return Ok(()),
-            // A disruption budget is in the way: it may let go later.
-            Err(e) if e.is_reason("TooManyRequests") => {
-                eprintln!(
-                    "error when evicting pods/{} -n {} (will retry after 5s): {}",
-                    go_quote(&pod.name),
-                    go_quote(namespace),
-                    e.bare()
-                );
-                let next = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-                if deadline.is_some_and(|d| d < next) {
-                    return Err(message(format!(
-                        "error when evicting pods/{} -n {}: global timeout reached: {}",
-                        go_quote(&pod.name),
-                        go_quote(namespace),
-                        args.text("timeout")
-                    )));
-                }
-                tokio::time::sleep_until(next).await;
-            }
-            Err(e) => {
+        let Err(refusal) = sent else { return Ok(()) };
+        let (name, space) = (go_quote(&pod.name), go_quote(namespace));
+        let later = match answer(&refusal) {
+            Answer::Gone => return Ok(()),
+            Answer::Refused => {
                 return Err(message(format!(
-                    "error when evicting pods/{} -n {}: {}",
-                    go_quote(&pod.name),
-                    go_quote(namespace),
-                    e.bare()
+                    "error when evicting pods/{name} -n {space}: {}",
+                    refusal.bare()
                 )));
             }
+            Answer::Budget => format!("pods/{name} -n {space}"),
+            // Such a namespace deletes its pods itself: this one is waited for once it is marked.
+            Answer::Terminating => match rest.get(&pod.path()).await {
+                Ok(now) if now.deleting() || now.uid() != pod.object.uid() => return Ok(()),
+                Err(e) if e.is_not_found() => return Ok(()),
+                _ => format!("pod {name} from terminating namespace {space}"),
+            },
+        };
+        eprintln!("error when evicting {later} (will retry after 5s): {}", refusal.bare());
+        let next = tokio::time::Instant::now() + RETRY;
+        if deadline.is_some_and(|d| d < next) {
+            return Err(message(format!(
+                "error when evicting pods/{name} -n {space}: global timeout reached: {}",
+                args.text("timeout")
+            )));
         }
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Between two attempts at a pod.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a refused eviction means.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Gone,
+    /// A disruption budget is in the way: it may let go later.
+    Budget,
+    /// Its namespace is going.
+    Terminating,
+    Refused,
+}
+
+fn answer(refusal: &Error) -> Answer {
+    if refusal.is_not_found() {
+        Answer::Gone
+    } else if refusal.is_reason("TooManyRequests") {
+        Answer::Budget
+    } else if refusal.is_reason("Forbidden") && refusal.has_cause("NamespaceTerminating") {
+        Answer::Terminating
+    } else {
+        Answer::Refused
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let check = |code: u16, reason: &str, details: &str, want: Answer| {
+            let text = format!(
+                r#"{{"kind":"Status","apiVersion":"v1","code":{code},"reason":"{reason}","details":{details}}}"#
+            );
+            let error = Error::Api(Box::new(serde_json::from_str(&text).unwrap()));
+            assert_eq!(answer(&error), want, "{text}");
+        };
+        check(404, "NotFound", "{}", Answer::Gone);
+        check(429, "TooManyRequests", "{}", Answer::Budget);
+        check(403, "Forbidden", "{}", Answer::Refused);
+        check(403, "Forbidden", r#"{"causes":[{"reason":"NamespaceTerminating"}]}"#, Answer::Terminating);
+    }
 
     #[test]
     fn pods_are_judged() {

@@ -54,6 +54,10 @@ fn a_drain_keeps_the_budget_and_loses_no_request() {
         let (done, text) = cluster.try_kctl(&[&drain[..], &["--timeout=90s"]].concat());
         let (ready, status) = cluster.try_kctl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
         stop.store(true, Ordering::Relaxed);
+        // The next test asks cluster DNS, which may have been among the drained.
+        let dns = ["-n", "kube-system", "rollout", "status", "deployment/gantry-dns", "--timeout=60s"];
+        let (resolving, status_of_dns) = cluster.try_kctl(&dns);
+        assert!(resolving, "{status_of_dns}");
         assert!(done && text.contains(&format!("node/{node} drained")), "{text}");
         assert!(ready, "{status}");
     });
