@@ -123,6 +123,24 @@ impl Cluster {
         serde_json::from_str(&text).expect("kctl prints JSON")
     }
 
+    /// Waits until what earlier tests left is gone: no namespace is going (their pods are marked only after
+    /// upstream's five seconds of grace), no pod is, and every pod runs.
+    ///
+    /// # Panics
+    /// When it does not come to rest within a minute and a half.
+    pub fn rest(&self) {
+        wait_for("a quiet cluster", Duration::from_secs(90), || {
+            let namespaces = self.json(&["get", "namespaces"]);
+            let pods = self.json(&["get", "pods", "-A"]);
+            let mut namespaces = namespaces["items"].as_array().into_iter().flatten();
+            let mut pods = pods["items"].as_array().into_iter().flatten();
+            namespaces.all(|n| n["status"]["phase"] == "Active")
+                && pods.all(|p| {
+                    p["metadata"]["deletionTimestamp"].is_null() && p["status"]["phase"] == "Running"
+                })
+        });
+    }
+
     /// A namespace of the test's own, gone when the value is dropped.
     pub fn namespace(&self, name: &str) -> Namespace<'_> {
         let _ = self.try_kctl(&["delete", "namespace", name, "--wait=true", "--timeout=60s"]);

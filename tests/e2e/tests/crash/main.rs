@@ -59,12 +59,7 @@ fn check(name: &str, mode: Mode) {
     for deployment in ["deployment/redis", "deployment/web"] {
         cluster.kctl(&["rollout", "status", deployment, "--timeout=90s"]);
     }
-    // What an earlier test left comes to rest first.
-    wait_for("a quiet cluster", Duration::from_secs(60), || {
-        let pods = cluster.json(&["get", "pods", "-A"]);
-        let mut pods = pods["items"].as_array().into_iter().flatten();
-        pods.all(|p| p["metadata"]["deletionTimestamp"].is_null() && p["status"]["phase"] == "Running")
-    });
+    cluster.rest();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(crash(&cluster, &namespace, mode));
 }

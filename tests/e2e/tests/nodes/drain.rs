@@ -19,6 +19,7 @@ fn a_drain_keeps_the_budget_and_loses_no_request() {
     let cluster = Cluster::get();
     cluster.kctl(&["apply", "-f", "deploy/samples/shop"]);
     cluster.kctl(&["rollout", "status", "deployment/web", "--timeout=90s"]);
+    cluster.rest();
     cluster.kctl(&["create", "pdb", "web", "--selector=app=web", "--min-available=3"]);
     let on = |node: &str| {
         let field = format!("--field-selector=spec.nodeName={node}");
