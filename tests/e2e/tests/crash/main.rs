@@ -60,8 +60,26 @@ fn check(name: &str, mode: Mode) {
         cluster.kctl(&["rollout", "status", deployment, "--timeout=90s"]);
     }
     cluster.rest();
+    // A pod may be gone a moment before its sandbox is.
+    wait_for("no task but those of pods", Duration::from_secs(60), || {
+        cluster.tasks().len() == tasks_of_pods(&cluster)
+    });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(crash(&cluster, &namespace, mode));
+}
+
+/// How many tasks the pods there are account for: a sandbox each, and what runs in it.
+fn tasks_of_pods(cluster: &Cluster) -> usize {
+    let pods = cluster.json(&["get", "pods", "-A"]);
+    let running = |statuses: &serde_json::Value| {
+        let statuses = statuses.as_array().into_iter().flatten();
+        statuses.filter(|c| !c["state"]["running"].is_null()).count()
+    };
+    let pods = pods["items"].as_array().into_iter().flatten();
+    pods.map(|p| {
+        1 + running(&p["status"]["containerStatuses"]) + running(&p["status"]["initContainerStatuses"])
+    })
+    .sum()
 }
 
 async fn crash(cluster: &Cluster, namespace: &Namespace<'_>, mode: Mode) {
