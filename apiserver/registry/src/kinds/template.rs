@@ -14,6 +14,48 @@ pub fn not_negative(n: Option<i64>, path: &Path) -> Option<Error> {
     n.filter(|n| *n < 0).map(|n| Error::invalid(path, &n, NOT_NEGATIVE))
 }
 
+/// What the status of a replica set, of either kind, counts.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    pub replicas: i32,
+    pub fully_labeled: Option<i32>,
+    pub ready: Option<i32>,
+    pub available: Option<i32>,
+    /// Replication controllers do not count these.
+    pub terminating: Option<i32>,
+    pub observed_generation: Option<i64>,
+}
+
+impl Counts {
+    /// No count is negative, nor above those it counts among.
+    pub fn validate(&self) -> ErrorList {
+        let path = Path::new("status");
+        let among = [
+            ("fullyLabeledReplicas", self.fully_labeled),
+            ("readyReplicas", self.ready),
+            ("availableReplicas", self.available),
+        ];
+        let whole = [("replicas", Some(self.replicas))];
+        let mut errs = ErrorList::new();
+        for (field, n) in whole.iter().chain(&among).chain(&[("terminatingReplicas", self.terminating)]) {
+            errs.extend(not_negative(n.map(i64::from), &path.child(field)));
+        }
+        errs.extend(not_negative(self.observed_generation, &path.child("observedGeneration")));
+        for (field, n) in among {
+            let n = n.unwrap_or(0);
+            if n > self.replicas {
+                errs.push(Error::invalid(&path.child(field), &n, "cannot be greater than status.replicas"));
+            }
+        }
+        let available = self.available.unwrap_or(0);
+        if available > self.ready.unwrap_or(0) {
+            let why = "cannot be greater than readyReplicas";
+            errs.push(Error::invalid(&path.child("availableReplicas"), &available, why));
+        }
+        errs
+    }
+}
+
 /// A count of pods, or a share of them.
 pub fn count_or_percent(v: &IntOrString, path: &Path) -> ErrorList {
     match v {

@@ -7,6 +7,34 @@ use gantry_types::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// A type of ours and one of the API that hold the same: a field of ours, `=` the API's, `=>` what turns one into the
+/// other where they differ.
+macro_rules! both_ways {
+    ($ours:ty, $theirs:ty { $($a:ident = $b:ident $(=> $through:path)?),* $(,)? }) => {
+        impl From<$theirs> for $ours {
+            fn from(it: $theirs) -> Self {
+                Self { $($a: both_ways!(it.$b $(, $through)?)),* }
+            }
+        }
+
+        impl From<$ours> for $theirs {
+            fn from(it: $ours) -> Self {
+                Self { $($b: both_ways!(it.$a $(, $through)?)),* }
+            }
+        }
+    };
+    ($value:expr) => { $value };
+    ($value:expr, $through:path) => { $through($value) };
+}
+
+fn optional<A: Into<B>, B>(value: Option<A>) -> Option<B> {
+    value.map(Into::into)
+}
+
+fn each<A: Into<B>, B>(list: Option<Vec<A>>) -> Option<Vec<B>> {
+    list.map(|all| all.into_iter().map(Into::into).collect())
+}
+
 /// A label selector with its fields in Go's order.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -144,22 +172,11 @@ go_struct!(ExternalStatus {
     current_average_value: Option<Quantity>, "Option::is_none";
 });
 
-fn selector(s: Option<LabelSelector>) -> Option<Selector> {
-    s.map(|s| Selector { match_labels: s.match_labels, match_expressions: s.match_expressions })
-}
+both_ways!(Selector, LabelSelector { match_labels = match_labels, match_expressions = match_expressions });
+both_ways!(Reference, v2::CrossVersionObjectReference { kind = kind, name = name, api_version = api_version });
 
-fn identifier(name: String, s: Option<Selector>) -> v2::MetricIdentifier {
-    let selector =
-        s.map(|s| LabelSelector { match_labels: s.match_labels, match_expressions: s.match_expressions });
-    v2::MetricIdentifier { name, selector }
-}
-
-fn reference(r: v2::CrossVersionObjectReference) -> Reference {
-    Reference { kind: r.kind, name: r.name, api_version: r.api_version }
-}
-
-fn described(r: Reference) -> v2::CrossVersionObjectReference {
-    v2::CrossVersionObjectReference { kind: r.kind, name: r.name, api_version: r.api_version }
+fn identifier(name: String, selector: Option<Selector>) -> v2::MetricIdentifier {
+    v2::MetricIdentifier { name, selector: optional(selector) }
 }
 
 impl From<v2::MetricSpec> for Spec {
@@ -167,16 +184,16 @@ impl From<v2::MetricSpec> for Spec {
         Self {
             kind: m.type_,
             object: m.object.map(|o| ObjectSource {
-                target: reference(o.described_object),
+                target: o.described_object.into(),
                 metric_name: o.metric.name,
                 target_value: o.target.value.into(),
-                selector: selector(o.metric.selector),
+                selector: optional(o.metric.selector),
                 average_value: o.target.average_value,
             }),
             pods: m.pods.map(|p| PodsSource {
                 metric_name: p.metric.name,
                 target_average_value: p.target.average_value.into(),
-                selector: selector(p.metric.selector),
+                selector: optional(p.metric.selector),
             }),
             resource: m.resource.map(|r| ResourceSource {
                 name: r.name,
@@ -191,7 +208,7 @@ impl From<v2::MetricSpec> for Spec {
             }),
             external: m.external.map(|e| ExternalSource {
                 metric_name: e.metric.name,
-                metric_selector: selector(e.metric.selector),
+                metric_selector: optional(e.metric.selector),
                 target_value: e.target.value,
                 target_average_value: e.target.average_value,
             }),
@@ -218,7 +235,7 @@ impl From<Spec> for v2::MetricSpec {
                 // Written even where there is none; beside an average a zero says nothing.
                 let value = Some(o.target_value.0).filter(|q| !average || !is_zero(q));
                 v2::ObjectMetricSource {
-                    described_object: described(o.target),
+                    described_object: o.target.into(),
                     metric: identifier(o.metric_name, o.selector),
                     target: v2::MetricTarget {
                         type_: if average { "AverageValue" } else { "Value" }.to_owned(),
@@ -263,16 +280,16 @@ impl From<v2::MetricStatus> for Current {
         Self {
             kind: m.type_,
             object: m.object.map(|o| ObjectStatus {
-                target: reference(o.described_object),
+                target: o.described_object.into(),
                 metric_name: o.metric.name,
                 current_value: o.current.value.into(),
-                selector: selector(o.metric.selector),
+                selector: optional(o.metric.selector),
                 average_value: o.current.average_value,
             }),
             pods: m.pods.map(|p| PodsStatus {
                 metric_name: p.metric.name,
                 current_average_value: p.current.average_value.into(),
-                selector: selector(p.metric.selector),
+                selector: optional(p.metric.selector),
             }),
             resource: m.resource.map(|r| ResourceStatus {
                 name: r.name,
@@ -287,7 +304,7 @@ impl From<v2::MetricStatus> for Current {
             }),
             external: m.external.map(|e| ExternalStatus {
                 metric_name: e.metric.name,
-                metric_selector: selector(e.metric.selector),
+                metric_selector: optional(e.metric.selector),
                 current_value: e.current.value.into(),
                 current_average_value: e.current.average_value,
             }),
@@ -308,7 +325,7 @@ impl From<Current> for v2::MetricStatus {
         Self {
             type_: m.kind,
             object: m.object.map(|o| v2::ObjectMetricStatus {
-                described_object: described(o.target),
+                described_object: o.target.into(),
                 metric: identifier(o.metric_name, o.selector),
                 current: value_status(Some(o.current_value.0), o.average_value, None),
             }),
@@ -347,29 +364,9 @@ pub(crate) struct Condition {
     message: Option<String>,
 }
 
-impl From<v2::HorizontalPodAutoscalerCondition> for Condition {
-    fn from(c: v2::HorizontalPodAutoscalerCondition) -> Self {
-        Self {
-            kind: c.type_,
-            status: c.status,
-            last_transition_time: c.last_transition_time,
-            reason: c.reason,
-            message: c.message,
-        }
-    }
-}
-
-impl From<Condition> for v2::HorizontalPodAutoscalerCondition {
-    fn from(c: Condition) -> Self {
-        Self {
-            type_: c.kind,
-            status: c.status,
-            last_transition_time: c.last_transition_time,
-            reason: c.reason,
-            message: c.message,
-        }
-    }
-}
+both_ways!(Condition, v2::HorizontalPodAutoscalerCondition {
+    kind = type_, status = status, last_transition_time = last_transition_time, reason = reason, message = message,
+});
 
 /// The rules of scaling under the names of Go's fields; Go reads them whatever their case.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -411,36 +408,16 @@ impl Behavior {
     }
 }
 
-impl From<v2::HorizontalPodAutoscalerBehavior> for Behavior {
-    fn from(b: v2::HorizontalPodAutoscalerBehavior) -> Self {
-        let policy = |p: v2::HPAScalingPolicy| Policy {
-            kind: p.type_,
-            value: p.value,
-            period_seconds: p.period_seconds,
-        };
-        let rules = |r: v2::HPAScalingRules| Rules {
-            stabilization_window_seconds: r.stabilization_window_seconds,
-            select_policy: r.select_policy,
-            policies: r.policies.map(|all| all.into_iter().map(policy).collect()),
-            tolerance: r.tolerance,
-        };
-        Self { scale_up: b.scale_up.map(rules), scale_down: b.scale_down.map(rules) }
-    }
-}
-
-impl From<Behavior> for v2::HorizontalPodAutoscalerBehavior {
-    fn from(b: Behavior) -> Self {
-        let policy = |p: Policy| v2::HPAScalingPolicy {
-            type_: p.kind,
-            value: p.value,
-            period_seconds: p.period_seconds,
-        };
-        let rules = |r: Rules| v2::HPAScalingRules {
-            stabilization_window_seconds: r.stabilization_window_seconds,
-            select_policy: r.select_policy,
-            policies: r.policies.map(|all| all.into_iter().map(policy).collect()),
-            tolerance: r.tolerance,
-        };
-        Self { scale_up: b.scale_up.map(rules), scale_down: b.scale_down.map(rules) }
-    }
-}
+both_ways!(Policy, v2::HPAScalingPolicy {
+    kind = type_, value = value, period_seconds = period_seconds,
+});
+both_ways!(Rules, v2::HPAScalingRules {
+    stabilization_window_seconds = stabilization_window_seconds,
+    select_policy = select_policy,
+    policies = policies => each,
+    tolerance = tolerance,
+});
+both_ways!(Behavior, v2::HorizontalPodAutoscalerBehavior {
+    scale_up = scale_up => optional,
+    scale_down = scale_down => optional,
+});

@@ -22,31 +22,15 @@ fn validate_spec(s: &ReplicaSetSpec, options: &PodOptions) -> ErrorList {
 }
 
 fn validate_status(s: &ReplicaSetStatus) -> ErrorList {
-    let path = Path::new("status");
-    let counts = [
-        ("replicas", Some(s.replicas)),
-        ("fullyLabeledReplicas", s.fully_labeled_replicas),
-        ("readyReplicas", s.ready_replicas),
-        ("availableReplicas", s.available_replicas),
-        ("terminatingReplicas", s.terminating_replicas),
-    ];
-    let mut errs = ErrorList::new();
-    for (field, n) in counts {
-        errs.extend(not_negative(n.map(i64::from), &path.child(field)));
-    }
-    errs.extend(not_negative(s.observed_generation, &path.child("observedGeneration")));
-    for (field, n) in &counts[1..4] {
-        let n = n.unwrap_or(0);
-        if n > s.replicas {
-            errs.push(Error::invalid(&path.child(field), &n, "cannot be greater than status.replicas"));
-        }
-    }
-    let available = s.available_replicas.unwrap_or(0);
-    if available > s.ready_replicas.unwrap_or(0) {
-        let why = "cannot be greater than readyReplicas";
-        errs.push(Error::invalid(&path.child("availableReplicas"), &available, why));
-    }
-    errs
+    let counts = template::Counts {
+        replicas: s.replicas,
+        fully_labeled: s.fully_labeled_replicas,
+        ready: s.ready_replicas,
+        available: s.available_replicas,
+        terminating: s.terminating_replicas,
+        observed_generation: s.observed_generation,
+    };
+    counts.validate()
 }
 
 impl Strategy for ReplicaSets {
