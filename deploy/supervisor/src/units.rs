@@ -4,6 +4,7 @@ use crate::layout::{
     API_PORT, CLUSTER_DOMAIN, DNS_SERVICE, Layout, Node, POD_CIDR, REGISTRY_PORT, SERVICE_CIDR, Spec, address,
 };
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// One supervised process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +214,12 @@ pub fn registry_config(layout: &Layout) -> String {
     )
 }
 
+/// Where a node's pods log. A kubelet clears away the logs of pods it does not know, so nodes on one machine
+/// must not share a folder.
+fn pod_logs(layout: &Layout, node: &Node) -> PathBuf {
+    if node.index == 1 { "/var/log/pods".into() } else { layout.node_dir(node).join("log/pods") }
+}
+
 /// The `KubeletConfiguration` of a node.
 pub fn kubelet_config(layout: &Layout, node: &Node) -> String {
     let dir = layout.node_dir(node);
@@ -229,6 +236,7 @@ pub fn kubelet_config(layout: &Layout, node: &Node) -> String {
          failSwapOn: false\n\
          # A tenth of a large disk, the default, is much to demand of a machine that has other uses.\n\
          evictionHard: {{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 1%, imagefs.available: 2Gi}}\n\
+         podLogsDir: {logs}\n\
          staticPodPath: {dir}/manifests\n\
          tlsCertFile: {pki}/{stem}.crt\n\
          tlsPrivateKeyFile: {pki}/{stem}.key\n\
@@ -237,6 +245,7 @@ pub fn kubelet_config(layout: &Layout, node: &Node) -> String {
         address = node.address,
         socket = node.containerd_socket().display(),
         cgroup = node.cgroup_root(),
+        logs = pod_logs(layout, node).display(),
         dir = dir.display(),
         stem = credentials(node),
     )
