@@ -1,6 +1,7 @@
 //! The daemon on one screen: client, port, lease, informers, the loop.
 
 use crate::config::Config;
+use crate::debug::{self, Asked};
 use crate::effects::Effects;
 use crate::extender::Extenders;
 use crate::metrics::Metrics;
@@ -21,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// Decisions between two looks at the events, so that neither starves.
 const BATCH: usize = 128;
 
+/// Questions to `/debug` that may wait for their turn.
+const QUESTIONS: usize = 8;
+
 /// Runs until `stop`, or until the lead is lost.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let clients = ClientConfig::from_flags(config.kubeconfig.as_deref(), config.master.as_deref())
@@ -28,7 +32,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         .user_agent(version::user_agent("kube-scheduler"));
     let client = clients.build()?;
     let metrics = Metrics::register()?;
-    port::serve(&config.port, "kube-scheduler", 10259, Ops::new(), client.clone(), stop.clone()).await?;
+    let (ask, mut questions) = mpsc::channel(QUESTIONS);
+    let ops = Ops::new().tree("/debug", move |rest| debug::page(rest, ask.clone()));
+    port::serve(&config.port, "kube-scheduler", 10259, ops, client.clone(), stop.clone()).await?;
 
     let pods: Informer<Pod> = Informer::new(
         clients.build()?,
@@ -80,6 +86,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         while let Ok(done) = finished.try_recv() {
             state.done(done, now);
         }
+        if let Ok(asked) = questions.try_recv() {
+            answer(&mut state, asked);
+        }
         if (0..BATCH).all(|_| state.try_next(now)) {
             // More wait; let the writes and watches run in between.
             tokio::task::yield_now().await;
@@ -93,6 +102,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             Some(delta) = node_changes.recv() => state.node(&delta, Timestamp::now()),
             Some(delta) = pod_changes.recv() => state.pod(&delta, Timestamp::now()),
             Some(done) = finished.recv() => state.done(done, Timestamp::now()),
+            Some(asked) = questions.recv() => answer(&mut state, asked),
             () = tokio::time::sleep(pause) => {}
             () = lost.cancelled() => anyhow::bail!("leaderelection lost"),
             () = stop.cancelled() => break,
@@ -102,4 +112,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         leading.release().await;
     }
     Ok(())
+}
+
+/// Answers a question whose asker still waits.
+fn answer(state: &mut State, asked: Asked) {
+    if !asked.answer.is_closed() {
+        // An error says that the asker has gone.
+        let _ = asked.answer.send(state.debug(&asked.question, Timestamp::now()));
+    }
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A pod whose binding is under way.
-struct InFlight {
-    entry: Entry,
+pub(crate) struct InFlight {
+    pub(crate) entry: Entry,
     at: NodeIndex,
 }
 
@@ -31,10 +31,10 @@ pub struct State {
     pub(crate) cluster: Cluster,
     pub(crate) queue: Queue,
     shapes: Shapes,
-    memory: Memory,
-    binding: HashMap<Box<str>, InFlight>,
+    pub(crate) memory: Memory,
+    pub(crate) binding: HashMap<Box<str>, InFlight>,
     /// What was last written of a waiting pod, so that it is not written again.
-    said: HashMap<Box<str>, (String, u64)>,
+    pub(crate) said: HashMap<Box<str>, (String, u64)>,
     start: usize,
     rng: SmallRng,
     effects: Effects,

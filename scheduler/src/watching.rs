@@ -4,6 +4,7 @@ use crate::news::{News, note};
 use crate::state::State;
 use gantry_client::Delta;
 use gantry_scheduler_core::Event;
+use gantry_scheduler_core::event::Update;
 use gantry_scheduler_core::facts::key;
 use jiff::Timestamp;
 use k8s_openapi::Metadata;
@@ -20,6 +21,10 @@ fn keep<K: Metadata<Ty = ObjectMeta>>(map: &mut HashMap<String, Arc<K>>, delta: 
     }
 }
 
+fn update<K>(delta: &Delta<K>) -> Update<'_, K> {
+    Update { old: delta.old().map(|o| &**o), new: delta.object() }
+}
+
 impl State {
     /// Takes a change, and wakes the pods it may help.
     pub fn news(&mut self, news: &News, now: Timestamp) {
@@ -28,31 +33,31 @@ impl State {
             News::Claim(d) => {
                 facts.set_claim(d.object().clone(), d.is_deleted());
                 if !d.is_deleted() {
-                    self.changed(&Event::Claim { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::Claim(update(d)), now);
                 }
             }
             News::Volume(d) => {
                 facts.set_volume(d.object().clone(), d.is_deleted());
                 if !d.is_deleted() {
-                    self.changed(&Event::Volume { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::Volume(update(d)), now);
                 }
             }
             News::Class(d) => {
                 keep(&mut facts.classes, d);
                 if !d.is_deleted() {
-                    self.changed(&Event::Class { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::Class(update(d)), now);
                 }
             }
             News::CsiNode(d) => {
                 keep(&mut facts.csi_nodes, d);
                 if !d.is_deleted() {
-                    self.changed(&Event::CsiNode { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::CsiNode(update(d)), now);
                 }
             }
             News::CsiDriver(d) => {
                 keep(&mut facts.csi_drivers, d);
                 if !d.is_deleted() {
-                    self.changed(&Event::CsiDriver { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::CsiDriver(update(d)), now);
                 }
             }
             News::Capacity(d) => {
@@ -61,7 +66,7 @@ impl State {
                     facts.capacities.remove(&key);
                 } else {
                     facts.capacities.insert(key, d.object().clone());
-                    self.changed(&Event::Capacity { old: d.old().map(|o| &**o), new: d.object() }, now);
+                    self.changed(&Event::Capacity(update(d)), now);
                 }
             }
             News::Attachment(d) => {

@@ -76,6 +76,11 @@ fn process() -> String {
     text
 }
 
+/// Bytes of memory the process holds.
+pub fn resident_bytes() -> Option<u64> {
+    stat().map(|(_, _, _, rss)| rss as u64)
+}
+
 /// CPU seconds, threads, virtual bytes and resident bytes from `/proc/self/stat`.
 fn stat() -> Option<(f64, f64, f64, f64)> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;

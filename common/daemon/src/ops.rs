@@ -38,6 +38,17 @@ type Deciding = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 /// Authenticates and authorizes; upstream delegates both to the apiserver.
 pub type Authorize = Arc<dyn Fn(Ask) -> Deciding + Send + Sync>;
 
+/// The answer of a [`Ops::tree`].
+pub struct Reply {
+    pub code: u16,
+    /// Its content type.
+    pub kind: &'static str,
+    pub body: Vec<u8>,
+}
+
+type Replying = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Tree = Arc<dyn Fn(String) -> Replying + Send + Sync>;
+
 type Page = Arc<dyn Fn() -> (&'static str, Vec<u8>) + Send + Sync>;
 
 /// The handler of the port. `/healthz`, `/livez` and `/readyz` are open to everyone, as upstream's
@@ -50,6 +61,7 @@ pub struct Ops {
     pub readyz: Checks,
     authorize: Option<Authorize>,
     pages: HashMap<String, Page>,
+    trees: Vec<(String, Tree)>,
 }
 
 impl Ops {
@@ -62,6 +74,7 @@ impl Ops {
             readyz: Checks::with_ping(),
             authorize: None,
             pages: HashMap::new(),
+            trees: Vec::new(),
         }
         .page("/metrics", || (metrics::CONTENT_TYPE, metrics::page()))
         .page("/version", || ("application/json", serde_json::to_vec(&version::info()).unwrap_or_default()))
@@ -84,15 +97,35 @@ impl Ops {
         self
     }
 
+    /// Adds a path with all below it, such as `/debug`; the answer depends on the rest of the path, which is
+    /// empty or begins with a slash.
+    #[must_use]
+    pub fn tree<F>(mut self, path: &str, answer: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        self.trees.push((path.into(), Arc::new(move |rest| Box::pin(answer(rest)))));
+        self
+    }
+
+    /// The tree a path is in, and the rest of the path.
+    fn below(&self, path: &str) -> Option<(&Tree, String)> {
+        self.trees.iter().find_map(|(root, tree)| {
+            let rest = path.strip_prefix(root.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| (tree, rest.to_owned()))
+        })
+    }
+
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, _) = request.into_parts();
         let path = parts.uri.path().to_owned();
         if let Some(answer) = self.health(&path, parts.uri.query().unwrap_or("")) {
             return text(answer.code, "text/plain; charset=utf-8", answer.body.into_bytes());
         }
-        let Some(page) = self.pages.get(&path) else {
+        let (page, below) = (self.pages.get(&path), self.below(&path));
+        if page.is_none() && below.is_none() {
             return text(404, "text/plain; charset=utf-8", b"404 page not found\n".to_vec());
-        };
+        }
         let verdict = match &self.authorize {
             None => Verdict::Forbidden,
             Some(authorize) => {
@@ -108,10 +141,17 @@ impl Ops {
                 "text/plain; charset=utf-8",
                 format!("Forbidden: cannot get path \"{path}\"\n").into_bytes(),
             ),
-            Verdict::Allowed => {
-                let (kind, body) = page();
-                text(200, kind, body)
-            }
+            Verdict::Allowed => match (page, below) {
+                (Some(page), _) => {
+                    let (kind, body) = page();
+                    text(200, kind, body)
+                }
+                (None, Some((tree, rest))) => {
+                    let reply = tree(rest).await;
+                    text(reply.code, reply.kind, reply.body)
+                }
+                (None, None) => text(404, "text/plain; charset=utf-8", b"404 page not found\n".to_vec()),
+            },
         }
     }
 

@@ -312,6 +312,16 @@ impl Cluster {
         self.put(placed, index);
     }
 
+    /// Pods that are counted, assumed ones included; and how many shapes they have.
+    pub fn placed(&self) -> (usize, usize) {
+        (self.placed.len(), self.shapes.len())
+    }
+
+    /// Counts kept over pods by domain.
+    pub fn counting(&self) -> usize {
+        self.tallies.len() - self.free_tallies.len()
+    }
+
     pub fn is_assumed(&self, uid: &str) -> bool {
         self.assumed.contains_key(uid)
     }

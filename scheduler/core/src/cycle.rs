@@ -38,11 +38,11 @@ pub fn enough(all: usize, percentage: usize) -> usize {
 pub struct Cycle<'a> {
     pub profile: &'a Profile,
     pub pod: &'a PodInfo,
-    plan: &'a mut Plan,
-    carried: Vec<Carried>,
-    active: u64,
+    pub(crate) plan: &'a mut Plan,
+    pub(crate) carried: Vec<Carried>,
+    pub(crate) active: u64,
     /// Plugins that left nodes out.
-    limited: u64,
+    pub(crate) limited: u64,
 }
 
 /// A pod that fits nowhere, for plugins that make room.
@@ -56,7 +56,7 @@ pub struct Search<'s, 'a> {
 
 impl<'a> Cycle<'a> {
     /// Runs the pre-filters; the nodes worth looking at, `None` for all.
-    fn new(
+    pub(crate) fn new(
         profile: &'a Profile,
         pod: &'a PodInfo,
         plan: &'a mut Plan,
@@ -144,7 +144,8 @@ impl<'a> Cycle<'a> {
         self.filter(at, cluster)
     }
 
-    fn guests(&self, at: NodeIndex, cluster: &Cluster) -> Vec<Arc<PodInfo>> {
+    /// Those that have room made for them here and are not less important.
+    pub(crate) fn guests(&self, at: NodeIndex, cluster: &Cluster) -> Vec<Arc<PodInfo>> {
         if !cluster.has_nominations() {
             return Vec::new();
         }

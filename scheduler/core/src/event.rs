@@ -6,8 +6,21 @@ use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 
+/// An object as it is now, and as it was where it was known.
+#[derive(Debug)]
+pub struct Update<'a, K> {
+    pub old: Option<&'a K>,
+    pub new: &'a K,
+}
+
+impl<K> Update<'_, K> {
+    fn label(&self, added: &'static str, updated: &'static str) -> &'static str {
+        if self.old.is_none() { added } else { updated }
+    }
+}
+
 /// Something that happened and may help pods that wait. The cluster is already as it is after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Event<'a> {
     NodeAdded(NodeIndex),
     NodeUpdated {
@@ -28,30 +41,12 @@ pub enum Event<'a> {
         old: &'a PodInfo,
         new: &'a PodInfo,
     },
-    Claim {
-        old: Option<&'a PersistentVolumeClaim>,
-        new: &'a PersistentVolumeClaim,
-    },
-    Volume {
-        old: Option<&'a PersistentVolume>,
-        new: &'a PersistentVolume,
-    },
-    Class {
-        old: Option<&'a StorageClass>,
-        new: &'a StorageClass,
-    },
-    CsiNode {
-        old: Option<&'a CSINode>,
-        new: &'a CSINode,
-    },
-    CsiDriver {
-        old: Option<&'a CSIDriver>,
-        new: &'a CSIDriver,
-    },
-    Capacity {
-        old: Option<&'a CSIStorageCapacity>,
-        new: &'a CSIStorageCapacity,
-    },
+    Claim(Update<'a, PersistentVolumeClaim>),
+    Volume(Update<'a, PersistentVolume>),
+    Class(Update<'a, StorageClass>),
+    CsiNode(Update<'a, CSINode>),
+    CsiDriver(Update<'a, CSIDriver>),
+    Capacity(Update<'a, CSIStorageCapacity>),
     AttachmentRemoved(&'a VolumeAttachment),
 }
 
@@ -66,18 +61,12 @@ impl Event<'_> {
             Self::PodUpdated { .. } => "AssignedPodUpdate",
             Self::PodRemoved(_) => "AssignedPodDelete",
             Self::Changed { .. } => "UnscheduledPodUpdate",
-            Self::Claim { old: None, .. } => "PersistentVolumeClaimAdd",
-            Self::Claim { .. } => "PersistentVolumeClaimUpdate",
-            Self::Volume { old: None, .. } => "PersistentVolumeAdd",
-            Self::Volume { .. } => "PersistentVolumeUpdate",
-            Self::Class { old: None, .. } => "StorageClassAdd",
-            Self::Class { .. } => "StorageClassUpdate",
-            Self::CsiNode { old: None, .. } => "CSINodeAdd",
-            Self::CsiNode { .. } => "CSINodeUpdate",
-            Self::CsiDriver { old: None, .. } => "CSIDriverAdd",
-            Self::CsiDriver { .. } => "CSIDriverUpdate",
-            Self::Capacity { old: None, .. } => "CSIStorageCapacityAdd",
-            Self::Capacity { .. } => "CSIStorageCapacityUpdate",
+            Self::Claim(c) => c.label("PersistentVolumeClaimAdd", "PersistentVolumeClaimUpdate"),
+            Self::Volume(c) => c.label("PersistentVolumeAdd", "PersistentVolumeUpdate"),
+            Self::Class(c) => c.label("StorageClassAdd", "StorageClassUpdate"),
+            Self::CsiNode(c) => c.label("CSINodeAdd", "CSINodeUpdate"),
+            Self::CsiDriver(c) => c.label("CSIDriverAdd", "CSIDriverUpdate"),
+            Self::Capacity(c) => c.label("CSIStorageCapacityAdd", "CSIStorageCapacityUpdate"),
             Self::AttachmentRemoved(_) => "VolumeAttachmentDelete",
         }
     }

@@ -5,8 +5,8 @@
 //! ([`labels`], [`topology`]) and counts of pods by domain maintained ([`tally`]); the queues of pods that
 //! wait ([`queue`]); the framework plugins hang on ([`framework`], [`event`]); one scheduling decision
 //! ([`cycle`]), what is remembered between them ([`plan`]), who outside has a say in it ([`outside`]) and how a
-//! refusal is told ([`failure`]); and preemption ([`preemption`]). Time and
-//! randomness are arguments.
+//! refusal is told ([`failure`]); what every plugin says of every node, for those who ask ([`trial`]); and
+//! preemption ([`preemption`]). Time and randomness are arguments.
 //!
 //! No tasks, no IO. Refuses: talking to the API (the shell binds) and knowing any single plugin.
 
@@ -27,6 +27,7 @@ pub mod resource;
 pub mod shape;
 pub mod tally;
 pub mod topology;
+pub mod trial;
 pub mod volume;
 
 pub use cluster::{Cluster, NodeIndex};
@@ -41,3 +42,4 @@ pub use pod::{PodInfo, Shapes};
 pub use queue::{Entry, Queue};
 pub use resource::Resources;
 pub use shape::Shape;
+pub use trial::Trial;

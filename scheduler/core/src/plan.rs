@@ -112,6 +112,15 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Shapes remembered.
+    pub fn len(&self) -> usize {
+        self.plans.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty()
+    }
+
     /// The nodes the last decision chose among.
     pub fn feasible(&self) -> &[NodeIndex] {
         &self.feasible

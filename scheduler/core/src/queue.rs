@@ -75,6 +75,16 @@ enum Place {
 }
 
 impl Place {
+    /// Upstream's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::BackingOff => "backoff",
+            Self::Unschedulable => "unschedulable",
+            Self::Gated(_) => "gated",
+        }
+    }
+
     fn number(self) -> usize {
         match self {
             Self::Active => 0,
@@ -103,6 +113,20 @@ impl Backoff {
         let doublings = attempts.saturating_sub(1).min(16);
         self.initial.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max)
     }
+}
+
+/// A waiting pod as it is shown to those who ask.
+#[derive(Clone, Copy)]
+pub struct Waiting<'a> {
+    pub entry: &'a Entry,
+    /// `active`, `backoff`, `unschedulable` or `gated`.
+    pub queue: &'static str,
+    /// When it came there.
+    pub since: Timestamp,
+    /// When it has backed off, where it does.
+    pub until: Option<Timestamp>,
+    /// The plugins that refused it last, a bit each.
+    pub refused_by: u64,
 }
 
 /// How many pods went into each queue, by upstream's word for why.
@@ -151,6 +175,19 @@ impl Queue {
         self.entries.get(uid).map(|(_, e)| &e.pod)
     }
 
+    /// Everyone who waits, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
+        self.entries.values().map(|(place, entry)| Waiting {
+            entry,
+            queue: place.word(),
+            since: entry.since,
+            until: (*place == Place::BackingOff)
+                .then(|| entry.stamp.checked_add(self.backoff.after(entry.attempts)).ok())
+                .flatten(),
+            refused_by: entry.refused_by,
+        })
+    }
+
     fn take(&mut self, uid: &str) -> Option<(Place, Entry)> {
         let (place, entry) = self.entries.remove(uid)?;
         self.counts[place.number()] -= 1;
@@ -181,13 +218,7 @@ impl Queue {
             }
             Place::Gated(_) => {}
         }
-        let queue = match place {
-            Place::Active => "active",
-            Place::BackingOff => "backoff",
-            Place::Unschedulable => "unschedulable",
-            Place::Gated(_) => "gated",
-        };
-        *self.moves.entry((queue, why)).or_default() += 1;
+        *self.moves.entry((place.word(), why)).or_default() += 1;
         self.counts[place.number()] += 1;
         self.entries.insert(uid, (place, entry));
     }

@@ -1,6 +1,7 @@
 //! `NodeVolumeLimits`: no more volumes of a CSI driver on a node than it can attach.
 
 use crate::claims::{claim_missing, owned, uses};
+use gantry_scheduler_core::event::Update;
 use gantry_scheduler_core::facts::{claim_class, claim_volume};
 use gantry_scheduler_core::framework::{Carried, Cx, PreFilter};
 use gantry_scheduler_core::{Cluster, Event, Facts, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection};
@@ -108,13 +109,13 @@ impl Plugin for NodeVolumeLimits {
 
     fn helps(&self, pod: &PodInfo, event: &Event<'_>, _: &Cluster) -> bool {
         match event {
-            Event::CsiNode { old: None, .. } => true,
-            Event::CsiNode { old: Some(old), new } => {
+            Event::CsiNode(Update { old: None, .. }) => true,
+            Event::CsiNode(Update { old: Some(old), new }) => {
                 let was: BTreeMap<&str, i64> = limits(old).collect();
                 limits(new).any(|(driver, limit)| limit > was.get(driver).copied().unwrap_or(0))
             }
             Event::PodRemoved(gone) => !gone.volumes.claims.is_empty(),
-            Event::Claim { old: None, new } => uses(pod, new, true),
+            Event::Claim(Update { old: None, new }) => uses(pod, new, true),
             Event::AttachmentRemoved(_) => pod.volumes.claims.iter().any(|c| c.owner.is_none()),
             _ => false,
         }

@@ -6,6 +6,7 @@
 use crate::args::VolumeBindingArgs;
 use crate::claims::{claim_missing, is_delayed, key, matching, owned, requested, uses};
 use gantry_machinery::selector::Selector;
+use gantry_scheduler_core::event::Update;
 use gantry_scheduler_core::facts::{claim_class, claim_volume, is_bound};
 use gantry_scheduler_core::framework::{Carried, Cx, PreFilter, Reasons, Step};
 use gantry_scheduler_core::{Cluster, Event, Facts, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection};
@@ -249,21 +250,23 @@ impl Plugin for VolumeBinding {
 
     fn helps(&self, pod: &PodInfo, event: &Event<'_>, cluster: &Cluster) -> bool {
         match event {
-            Event::NodeAdded(_) | Event::Volume { .. } => true,
+            Event::NodeAdded(_) | Event::Volume(_) => true,
             Event::NodeUpdated { at, old } => cluster.node(*at).is_some_and(|n| n.labels != old.labels),
-            Event::Class { old, new } => old.is_none_or(|o| o.allowed_topologies != new.allowed_topologies),
-            Event::Claim { new, .. } => uses(pod, new, true),
-            Event::CsiNode { old, new } => old.is_none_or(|old| {
+            Event::Class(Update { old, new }) => {
+                old.is_none_or(|o| o.allowed_topologies != new.allowed_topologies)
+            }
+            Event::Claim(Update { new, .. }) => uses(pod, new, true),
+            Event::CsiNode(Update { old, new }) => old.is_none_or(|old| {
                 let migrated = |n: &k8s_openapi::api::storage::v1::CSINode| {
                     n.metadata.annotations.as_ref().and_then(|a| a.get(MIGRATED).cloned())
                 };
                 migrated(old) != migrated(new)
             }),
-            Event::CsiDriver { old: Some(old), new } => {
+            Event::CsiDriver(Update { old: Some(old), new }) => {
                 let named = pod.volumes.inline_csi.iter().any(|d| Some(&**d) == new.metadata.name.as_deref());
                 named && tracks_capacity(old) && !tracks_capacity(new)
             }
-            Event::Capacity { old, new } => {
+            Event::Capacity(Update { old, new }) => {
                 old.is_none_or(|old| limit(new).is_some_and(|new| limit(old).is_none_or(|old| new > old)))
             }
             _ => false,

@@ -1,6 +1,7 @@
 //! `VolumeRestrictions`: disks that pods may not share, and claims only one pod may use.
 
 use crate::claims::{claim_missing, key, uses};
+use gantry_scheduler_core::event::Update;
 use gantry_scheduler_core::framework::{Carried, Cx, PreFilter, carried};
 use gantry_scheduler_core::{Cluster, Event, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection, Shape};
 
@@ -69,7 +70,7 @@ impl Plugin for VolumeRestrictions {
     fn helps(&self, pod: &PodInfo, event: &Event<'_>, _: &Cluster) -> bool {
         match event {
             Event::NodeAdded(_) => true,
-            Event::Claim { old: None, new } => uses(pod, new, false),
+            Event::Claim(Update { old: None, new }) => uses(pod, new, false),
             Event::PodRemoved(gone) => {
                 let named = |p: &PodInfo, name: &str| {
                     p.volumes.claims.iter().any(|c| c.owner.is_none() && *c.name == *name)

@@ -1,6 +1,7 @@
 //! `VolumeZone`: a volume labelled with a zone can be had on nodes of that zone.
 
 use crate::claims::{claim_missing, uses};
+use gantry_scheduler_core::event::Update;
 use gantry_scheduler_core::facts::{claim_class, claim_volume};
 use gantry_scheduler_core::framework::{Carried, Cx, PreFilter, carried};
 use gantry_scheduler_core::{Cluster, Event, NodeIndex, NodeInfo, Plugin, PodInfo, Point, Rejection};
@@ -101,11 +102,11 @@ impl Plugin for VolumeZone {
         match event {
             Event::NodeAdded(_) => true,
             Event::NodeUpdated { at, old } => cluster.node(*at).is_some_and(|n| n.labels != old.labels),
-            Event::Class { old: None, new } => {
+            Event::Class(Update { old: None, new }) => {
                 new.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
             }
-            Event::Claim { new, .. } => uses(pod, new, false),
-            Event::Volume { old, new } => old.is_none_or(|old| zones(old) != zones(new)),
+            Event::Claim(Update { new, .. }) => uses(pod, new, false),
+            Event::Volume(Update { old, new }) => old.is_none_or(|old| zones(old) != zones(new)),
             _ => false,
         }
     }

@@ -1,8 +1,8 @@
 //! A cluster and a scheduler's memory, for tests.
 
 use super::*;
-use gantry_scheduler_core::Scheduler;
 use gantry_scheduler_core::outside::Nobody;
+use gantry_scheduler_core::{Scheduler, Trial};
 use rand::rngs::StdRng;
 
 pub struct World {
@@ -36,6 +36,10 @@ impl World {
             outside: &mut Nobody,
         };
         scheduler.schedule(pod, &mut self.cluster)
+    }
+
+    pub fn trial(&mut self, pod: &PodInfo) -> Trial {
+        Trial::run(0, &self.profile, &mut self.memory, pod, &mut self.cluster)
     }
 
     /// The failure of a pod that must fit nowhere.

@@ -4,6 +4,7 @@ mod property;
 mod random;
 mod recorded;
 mod reference;
+mod trial;
 mod volumes;
 
 use crate::default_profile;

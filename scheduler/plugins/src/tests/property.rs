@@ -7,6 +7,7 @@ use super::fixtures::World;
 use super::random::Dice;
 use super::reference::{Everything, feasible};
 use super::*;
+use gantry_scheduler_core::NodeIndex;
 use k8s_openapi::api::core::v1::Namespace;
 use rand::rngs::StdRng;
 
@@ -102,6 +103,12 @@ impl Twins {
         let expected = feasible(pod, &self.plain);
         let got = self.world.feasible(&PodInfo::new(pod));
         assert_eq!(got, expected, "seed {seed}\npod {}", serde_json::to_string(pod).unwrap());
+        // A trial comes to the same, and leaves everything as it was.
+        let trial = self.world.trial(&PodInfo::new(pod));
+        let named = |at: &NodeIndex| self.world.cluster.node(*at).unwrap().name.to_string();
+        let mut fit: Vec<String> = trial.feasible.iter().map(named).collect();
+        fit.sort();
+        assert_eq!(fit, expected, "trial, seed {seed}\npod {}", serde_json::to_string(pod).unwrap());
         (expected.len(), self.plain.nodes.len())
     }
 }
