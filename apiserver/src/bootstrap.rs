@@ -7,6 +7,7 @@ use crate::assemble::Server;
 use crate::default_cidr;
 use crate::health::Flag;
 use crate::policy;
+use crate::trust;
 use gantry_registry::generic::Request;
 use gantry_registry::generic::options::WriteOptions;
 use gantry_registry::generic::update::Wanted;
@@ -104,37 +105,6 @@ fn own_service(server: &Server) -> Vec<Wish> {
     wishes
 }
 
-/// What aggregated servers need to know to believe this one: `extension-apiserver-authentication`.
-fn authentication_info(server: &Server) -> Vec<Wish> {
-    let mut object = Document::default();
-    object.set_type("v1", "ConfigMap");
-    object.set_at(&["metadata", "name"], "extension-apiserver-authentication");
-    object.set_at(&["metadata", "namespace"], "kube-system");
-    let config = &server.config;
-    if let Some(ca) = &config.client_ca {
-        object.set_at(&["data", "client-ca-file"], ca);
-    }
-    if let Some(header) = &config.request_header {
-        object.set_at(&["data", "requestheader-client-ca-file"], &header.ca);
-        for (key, values) in [
-            ("requestheader-allowed-names", &header.allowed_names),
-            ("requestheader-extra-headers-prefix", &header.extra_prefixes),
-            ("requestheader-group-headers", &header.group_headers),
-            ("requestheader-uid-headers", &header.uid_headers),
-            ("requestheader-username-headers", &header.user_headers),
-        ] {
-            // A list of strings always serializes.
-            object.set_at(&["data", key], serde_json::to_string(values).unwrap_or_default());
-        }
-    }
-    vec![Wish {
-        resource: ("", "v1", "configmaps"),
-        namespace: "kube-system".into(),
-        object,
-        reconcile: true,
-    }]
-}
-
 fn options() -> WriteOptions {
     WriteOptions { default_manager: "kube-apiserver".into(), ..WriteOptions::default() }
 }
@@ -204,11 +174,8 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> +
             objects: priority_classes(),
         },
         Step { flag: health.step("bootstrap-controller"), objects: own_service(server) },
-        Step {
-            flag: health.step("start-cluster-authentication-info-controller"),
-            objects: authentication_info(server),
-        },
     ];
+    let trusted = health.step("start-cluster-authentication-info-controller");
     health.add_shutdown();
     let server = server.clone();
     tokio::spawn(async move {
@@ -217,6 +184,7 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> +
         tokio::spawn(default_cidr::keep(Arc::downgrade(&server), cidr_made));
         let user = UserInfo::system_apiserver();
         take(&server, &user, namespaces_made).await;
+        tokio::spawn(trust::keep(Arc::downgrade(&server), trusted));
         let policy = async {
             let options = options();
             while !policy::reconcile(&server, &user, &options).await {

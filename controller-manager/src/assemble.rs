@@ -70,109 +70,112 @@ async fn start(context: &Context) -> anyhow::Result<()> {
     context.informers.of::<Pod>().transform(trim_pod);
     let on = |name| context.config.enabled(name);
     if on("replicaset-controller") {
-        workloads::replicaset::start(context);
+        workloads::replicaset::start(&context.part());
     }
     if on("deployment-controller") {
-        workloads::deployment::start(context);
+        workloads::deployment::start(&context.part());
     }
     if on("replicationcontroller-controller") {
-        workloads::replication::start(context);
+        workloads::replication::start(&context.part());
     }
     if on("statefulset-controller") {
-        workloads::statefulset::start(context);
+        workloads::statefulset::start(&context.part());
     }
     if on("daemonset-controller") {
-        workloads::daemonset::start(context);
+        workloads::daemonset::start(&context.part());
     }
     if on("job-controller") {
-        workloads::job::start(context);
+        workloads::job::start(&context.part());
     }
     if on("cronjob-controller") {
-        workloads::cronjob::start(context);
+        workloads::cronjob::start(&context.part());
     }
     if on("ttl-after-finished-controller") {
-        workloads::ttl_after_finished::start(context);
+        workloads::ttl_after_finished::start(&context.part());
     }
     if on("horizontal-pod-autoscaler-controller") {
-        workloads::horizontal_pod_autoscaler::start(context);
+        workloads::horizontal_pod_autoscaler::start(&context.part());
     }
     if on("endpointslice-controller") {
-        network::endpointslice::start(context);
+        network::endpointslice::start(&context.part());
     }
     if on("endpoints-controller") {
-        network::endpoints::start(context);
+        network::endpoints::start(&context.part());
     }
     if on("endpointslice-mirroring-controller") {
-        network::endpointslice_mirroring::start(context);
+        network::endpointslice_mirroring::start(&context.part());
     }
     if on("service-cidr-controller") {
-        network::service_cidr::start(context);
+        network::service_cidr::start(&context.part());
     }
     if on("ttl-controller") {
-        network::ttl::start(context);
+        network::ttl::start(&context.part());
     }
     if on("node-ipam-controller") && context.config.args.allocate_node_cidrs {
-        network::nodeipam::start(context)?;
+        network::nodeipam::start(&context.part())?;
     }
     if on("persistentvolume-binder-controller") {
-        storage::binder::start(context);
+        storage::binder::start(&context.part());
     }
     if on("persistentvolumeclaim-protection-controller") {
-        storage::claim_protection::start(context);
+        storage::claim_protection::start(&context.part());
     }
     if on("persistentvolume-protection-controller") {
-        storage::volume_protection::start(context);
+        storage::volume_protection::start(&context.part());
     }
     if on("ephemeral-volume-controller") {
-        storage::ephemeral::start(context);
+        storage::ephemeral::start(&context.part());
     }
     if on("namespace-controller") {
-        lifecycle::namespace::start(context);
+        lifecycle::namespace::start(&context.part());
     }
     if on("garbage-collector-controller") && context.config.args.enable_garbage_collector {
-        lifecycle::garbage_collector::start(context);
+        lifecycle::garbage_collector::start(&context.part());
     }
     if on("node-lifecycle-controller") {
-        lifecycle::node_lifecycle::start(context);
+        lifecycle::node_lifecycle::start(&context.part());
     }
     if on("taint-eviction-controller") {
-        lifecycle::taint_eviction::start(context);
+        lifecycle::taint_eviction::start(&context.part());
     }
     if on("resourcequota-controller") {
-        lifecycle::resource_quota::start(context);
+        lifecycle::resource_quota::start(&context.part());
     }
     if on("disruption-controller") {
-        lifecycle::disruption_budget::start(context);
+        lifecycle::disruption_budget::start(&context.part());
     }
     if on("pod-garbage-collector-controller") {
-        lifecycle::pod_gc::start(context);
+        lifecycle::pod_gc::start(&context.part());
     }
     if on("serviceaccount-controller") {
-        identity::service_account::start(context);
+        identity::service_account::start(&context.part());
     }
     if on("serviceaccount-token-controller") {
-        identity::legacy_token::start(context)?;
+        identity::legacy_token::start(&context.part())?;
     }
     if on("root-ca-certificate-publisher-controller") {
-        identity::root_ca::start(context)?;
+        identity::root_ca::start(&context.part())?;
     }
     if on("clusterrole-aggregation-controller") {
-        identity::clusterrole_aggregation::start(context);
+        identity::clusterrole_aggregation::start(&context.part());
     }
     if on("certificatesigningrequest-signing-controller") {
-        identity::csr_signing::start(context)?;
+        identity::csr_signing::start(&context.part())?;
     }
     if on("certificatesigningrequest-approving-controller") {
-        identity::csr_approving::start(context);
+        identity::csr_approving::start(&context.part());
     }
     if on("certificatesigningrequest-cleaner-controller") {
-        identity::csr_cleaner::start(context);
+        identity::csr_cleaner::start(&context.part());
     }
     if on("bootstrap-signer-controller") {
-        identity::bootstrap_signer::start(context);
+        identity::bootstrap_signer::start(&context.part());
+    }
+    if on("legacy-serviceaccount-token-cleaner-controller") {
+        identity::legacy_token_cleaner::start(&context.part())?;
     }
     if on("token-cleaner-controller") {
-        identity::token_cleaner::start(context);
+        identity::token_cleaner::start(&context.part());
     }
     context.informers.start(&context.stop);
     Ok(())

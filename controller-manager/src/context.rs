@@ -47,7 +47,13 @@ impl Context {
         pods
     }
 
-    /// Runs a controller once every informer has synced, until stop.
+    /// The context of one controller: what it asks for is all it waits for.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { informers: self.informers.part(), ..self.clone() }
+    }
+
+    /// Runs a controller once every informer it asked for has synced, until stop.
     pub fn run<R: Reconcile>(
         &self,
         name: &'static str,

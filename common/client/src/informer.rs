@@ -266,53 +266,83 @@ impl<K: Kind> Sink for Filling<K> {
 }
 
 type Starter = Box<dyn Fn(&CancellationToken) + Send + Sync>;
-type Waiter = Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
+type Waiter = Arc<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send + Sync>;
 
-/// The informers of one process: one per kind, shared by all who ask.
+/// The informers of one process: one per kind, shared by all who ask. A handle also remembers what was asked for
+/// through it and its clones, so that a part of the process waits for its own kinds alone ([`Informers::part`]).
 #[derive(Clone)]
-pub struct Informers(Arc<Shared>);
+pub struct Informers {
+    shared: Arc<Shared>,
+    asked: Arc<Mutex<Vec<(TypeId, Waiter)>>>,
+}
 
 struct Shared {
     client: Client,
     kinds: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
-    running: Mutex<Vec<(String, Starter, Waiter)>>,
+    starters: Mutex<Vec<Starter>>,
+    begun: tokio_watch::Sender<bool>,
 }
 
 impl Informers {
     pub fn new(client: Client) -> Self {
-        Self(Arc::new(Shared { client, kinds: Mutex::default(), running: Mutex::default() }))
+        let shared = Shared {
+            client,
+            kinds: Mutex::default(),
+            starters: Mutex::default(),
+            begun: tokio_watch::channel(false).0,
+        };
+        Self { shared: Arc::new(shared), asked: Arc::default() }
+    }
+
+    /// The same informers, through a handle to which nothing was asked for yet.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { shared: self.shared.clone(), asked: Arc::default() }
     }
 
     /// The informer of all objects of a kind. Not started: see [`Informers::start`].
     pub fn of<K: Kind>(&self) -> Informer<K> {
-        let mut kinds = self.0.kinds.lock();
-        if let Some(found) = kinds.get(&TypeId::of::<K>()).and_then(|i| i.downcast_ref::<Informer<K>>()) {
-            return found.clone();
-        }
-        let informer = Informer::<K>::new(self.0.client.clone(), Scope::default());
-        kinds.insert(TypeId::of::<K>(), Box::new(informer.clone()));
-        let (starting, waiting) = (informer.clone(), informer.clone());
-        self.0.running.lock().push((
-            K::kind(&()).into_owned(),
-            Box::new(move |stop| starting.start(stop)),
-            Box::new(move || {
+        let informer = self.shared.of::<K>();
+        let mut asked = self.asked.lock();
+        if asked.iter().all(|(kind, _)| *kind != TypeId::of::<K>()) {
+            let waiting = informer.clone();
+            let wait: Waiter = Arc::new(move || {
                 let waiting = waiting.clone();
                 Box::pin(async move { waiting.synced().await })
-            }),
-        ));
+            });
+            asked.push((TypeId::of::<K>(), wait));
+        }
         informer
     }
 
-    /// Starts every informer asked for so far. Call again after asking for more.
+    /// Starts every informer asked for so far, through whichever handle. Call again after asking for more.
     pub fn start(&self, stop: &CancellationToken) {
-        for (_, start, _) in self.0.running.lock().iter() {
+        for start in self.shared.starters.lock().iter() {
             start(stop);
         }
+        self.shared.begun.send_replace(true);
     }
 
-    /// Resolves once every informer asked for so far has synced.
+    /// Resolves once the informers have been started and every one asked for through this handle has synced.
+    /// A kind the server does not serve holds up only those who ask for it.
     pub async fn synced(&self) {
-        let waits: Vec<_> = self.0.running.lock().iter().map(|(_, _, wait)| wait()).collect();
-        futures::future::join_all(waits).await;
+        // The sender lives in self, so it cannot be gone.
+        let _ = self.shared.begun.subscribe().wait_for(|b| *b).await;
+        let waits: Vec<Waiter> = self.asked.lock().iter().map(|(_, wait)| wait.clone()).collect();
+        futures::future::join_all(waits.iter().map(|wait| wait())).await;
+    }
+}
+
+impl Shared {
+    fn of<K: Kind>(&self) -> Informer<K> {
+        let mut kinds = self.kinds.lock();
+        if let Some(found) = kinds.get(&TypeId::of::<K>()).and_then(|i| i.downcast_ref::<Informer<K>>()) {
+            return found.clone();
+        }
+        let informer = Informer::<K>::new(self.client.clone(), Scope::default());
+        kinds.insert(TypeId::of::<K>(), Box::new(informer.clone()));
+        let starting = informer.clone();
+        self.starters.lock().push(Box::new(move |stop| starting.start(stop)));
+        informer
     }
 }

@@ -51,6 +51,9 @@ impl LeaderConfig {
     }
 }
 
+/// Clocks and timers are good to about this much.
+const END: Duration = Duration::from_millis(2);
+
 /// What a candidate remembers between tries.
 #[derive(Default)]
 struct Observed {
@@ -95,6 +98,19 @@ impl Leading {
     }
 }
 
+fn lasts(spec: &LeaseSpec) -> Duration {
+    Duration::from_secs(spec.lease_duration_seconds.and_then(|s| s.try_into().ok()).unwrap_or(0))
+}
+
+/// How long a candidate waits before it looks again: about `retry`, and no longer than to the moment the lease
+/// runs out, so that a dead leader is followed within its lease and one retry. Upstream looks every `retry` to
+/// 2.2 times that, whenever the lease ends. `chance` is from 0 to 1 and keeps candidates apart.
+fn pause(retry: Duration, left: Option<Duration>, chance: f64) -> Duration {
+    let usual = retry.mul_f64(0.8 + 0.2 * chance);
+    let end = left.filter(|l| !l.is_zero()).map(|l| l + retry.mul_f64(0.02 * chance) + END);
+    end.map_or(usual, |end| end.min(usual))
+}
+
 impl Elector {
     pub fn new(client: Client, config: LeaderConfig) -> Self {
         Self { api: Api::namespaced(client, &config.namespace), config, observed: Observed::default() }
@@ -105,12 +121,13 @@ impl Elector {
         tracing::info!(lease = %self.lease_name(), "attempting to acquire leader lease");
         note_status(&self.config.name, false);
         loop {
+            let mut left = None;
             match self.try_once().await {
                 Ok(true) => break,
-                Ok(false) => {}
+                Ok(false) => left = self.left(),
                 Err(error) => tracing::warn!(error = error::message(&error), "cannot get the leader lease"),
             }
-            let pause = self.config.retry_period.mul_f64(1.0 + 1.2 * rand::random::<f64>());
+            let pause = pause(self.config.retry_period, left, rand::random());
             tokio::select! {
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep(pause) => {}
@@ -121,6 +138,12 @@ impl Elector {
         let (lost, release) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::spawn(self.renew(lost.clone(), release.clone()));
         Some(Leading { lost, release, task })
+    }
+
+    /// How long the lease of another holds, should it not be renewed.
+    fn left(&self) -> Option<Duration> {
+        let spec = self.observed.lease.as_ref()?.spec.as_ref()?;
+        Some(lasts(spec).saturating_sub(self.observed.at?.elapsed()))
     }
 
     fn lease_name(&self) -> String {
@@ -208,8 +231,8 @@ impl Elector {
         if changed {
             self.observe(lease.clone());
         }
-        let duration = lease.spec.as_ref().and_then(|s| s.lease_duration_seconds).unwrap_or(0).max(0) as u64;
-        let fresh = self.observed.at.is_some_and(|at| at.elapsed() < Duration::from_secs(duration));
+        let duration = lease.spec.as_ref().map(lasts).unwrap_or_default();
+        let fresh = self.observed.at.is_some_and(|at| at.elapsed() < duration);
         let holder = self.holder(&lease).to_owned();
         if !holder.is_empty() && holder != self.config.identity && fresh {
             return Ok(false);
@@ -255,5 +278,26 @@ impl Elector {
             lease_transitions: Some(if ours || old.is_none() { transitions } else { transitions + 1 }),
             ..LeaseSpec::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(left: Option<u64>, chance: f64, expected: u64) {
+        let found = pause(Duration::from_secs(2), left.map(Duration::from_millis), chance);
+        assert_eq!(found, Duration::from_millis(expected), "{left:?} {chance}");
+    }
+
+    #[test]
+    fn candidates_look_again_when_the_lease_ends() {
+        check(None, 0.0, 1600);
+        check(None, 1.0, 2000);
+        check(Some(15_000), 0.5, 1800);
+        check(Some(1000), 0.0, 1002);
+        check(Some(1000), 1.0, 1042);
+        // It ran out, and another was quicker.
+        check(Some(0), 0.0, 1600);
     }
 }

@@ -1,16 +1,20 @@
 //! The secure port of a control plane daemon: health, metrics and version over TLS, authenticated and
 //! authorized by asking the apiserver, as upstream delegates both.
 
-use crate::Client;
+use crate::informer::Scope;
+use crate::{Client, Informer};
 use anyhow::Context;
 use clap::Args;
 use gantry_daemon::ops::{Ask, Authorize, Ops, Verdict};
 use gantry_daemon::serving;
+use gantry_daemon::serving::Peer;
 use gantry_daemon::tls::{Pem, TlsOptions, TlsSource};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
 use std::net::{IpAddr, SocketAddr};
@@ -65,9 +69,13 @@ pub async fn serve(
         _ => anyhow::bail!("--tls-cert-file and --tls-private-key-file go together"),
     };
     let client_ca = args.client_ca_file.clone().map(Pem::File);
+    let follows = client_ca.is_none();
     let tls = Arc::new(TlsSource::new(TlsOptions { certificate, key, client_ca, http2: true })?);
     let address = SocketAddr::new(args.bind_address, port);
     let listener = serving::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    if follows {
+        follow_client_ca(&client, &tls, &stop);
+    }
     tokio::spawn(ops.authorized_by(delegated(client)).serve(listener, Some(tls), stop));
     Ok(())
 }
@@ -80,7 +88,31 @@ fn self_signed(component: &str) -> anyhow::Result<(Pem, Pem)> {
     Ok((Pem::Data(issued.cert.into_bytes()), Pem::Data(issued.key.into_bytes())))
 }
 
-/// Authenticates bearer tokens by `TokenReview` and authorizes by `SubjectAccessReview`.
+/// Believes the client authorities the apiserver publishes in `kube-system/extension-apiserver-authentication`,
+/// whatever they come to be.
+fn follow_client_ca(client: &Client, tls: &Arc<TlsSource>, stop: &CancellationToken) {
+    let scope = Scope {
+        namespace: "kube-system".into(),
+        field_selector: Some("metadata.name=extension-apiserver-authentication".into()),
+        ..Scope::default()
+    };
+    let informer: Informer<ConfigMap> = Informer::new(client.clone(), scope);
+    let tls = tls.clone();
+    informer.on(move |delta| {
+        if delta.is_deleted() {
+            return; // It comes back; what it said holds until then.
+        }
+        let bundle = delta.object().data.as_ref().and_then(|d| d.get("client-ca-file")).cloned();
+        let ca = bundle.filter(|b| !b.is_empty()).map(|b| Pem::Data(b.into_bytes()));
+        if let Err(error) = tls.believe(ca) {
+            tracing::warn!(%error, "cannot use the published client CA, keeping the last one");
+        }
+    });
+    informer.start(stop);
+}
+
+/// Authenticates client certificates (which TLS has verified) and, by `TokenReview`, bearer tokens; whoever has
+/// neither is anonymous. Authorizes by `SubjectAccessReview`, all but `system:masters`.
 pub fn delegated(client: Client) -> Authorize {
     Arc::new(move |ask| {
         let client = client.clone();
@@ -96,18 +128,45 @@ pub fn delegated(client: Client) -> Authorize {
     })
 }
 
-async fn decide(client: Client, ask: Ask) -> Result<Verdict, kube::Error> {
-    let header = ask.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let Some(token) = header.strip_prefix("Bearer ") else { return Ok(Verdict::Unauthenticated) };
+/// The user a verified certificate names, if any.
+fn of_certificate(peer: Option<&Peer>) -> Option<UserInfo> {
+    let (name, mut groups) = gantry_pki::verify::subject(peer?.certificates.first()?).ok()?;
+    groups.push("system:authenticated".into());
+    (!name.is_empty()).then(|| UserInfo { username: Some(name), groups: Some(groups), ..UserInfo::default() })
+}
+
+fn anonymous() -> UserInfo {
+    UserInfo {
+        username: Some("system:anonymous".into()),
+        groups: Some(vec!["system:unauthenticated".into()]),
+        ..UserInfo::default()
+    }
+}
+
+/// The user behind a token; `None` where the apiserver does not know it.
+async fn of_token(client: &Client, token: &str) -> Result<Option<UserInfo>, kube::Error> {
     let review = TokenReview {
         spec: TokenReviewSpec { token: token.to_owned(), audiences: None },
         ..TokenReview::default()
     };
     let tokens: Api<TokenReview> = Api::all(client.clone());
     let status = tokens.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
-    let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
-        return Ok(Verdict::Unauthenticated);
+    Ok(status.user.filter(|_| status.authenticated == Some(true)))
+}
+
+async fn decide(client: Client, ask: Ask) -> Result<Verdict, kube::Error> {
+    let header = ask.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let user = match (of_certificate(ask.peer.as_ref()), header.strip_prefix("Bearer ")) {
+        (Some(user), _) => user,
+        (None, Some(token)) => match of_token(&client, token).await? {
+            Some(user) => user,
+            None => return Ok(Verdict::Unauthenticated),
+        },
+        (None, None) => anonymous(),
     };
+    if user.groups.iter().flatten().any(|g| g == "system:masters") {
+        return Ok(Verdict::Allowed);
+    }
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: user.username,

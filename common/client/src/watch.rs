@@ -95,6 +95,8 @@ fn report(target: &Target, error: &kube::Error, backoff: &Backoff) {
     let (path, words) = (&target.path, crate::error::message(error));
     if backoff.0 > MIN_BACKOFF {
         tracing::debug!(path, error = words, "still failing to list or watch");
+    } else if error.is_not_found() {
+        tracing::warn!(path, "the API server does not serve this; asking again now and then");
     } else if error.code().is_some() {
         tracing::warn!(path, error = words, "failed to list or watch");
     } else {

@@ -25,7 +25,7 @@ pub enum Error {
 }
 
 /// PEM text, from a file looked at again when it changes, or fixed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pem {
     File(PathBuf),
     Data(Vec<u8>),
@@ -70,6 +70,7 @@ pub struct TlsOptions {
 }
 
 struct State {
+    options: TlsOptions,
     config: Arc<ServerConfig>,
     stamps: Vec<Option<SystemTime>>,
     looked: Instant,
@@ -78,7 +79,6 @@ struct State {
 /// The current server configuration, rebuilt on a handshake after a file has changed (looked at no more than
 /// once in ten seconds). A broken replacement keeps the last good one.
 pub struct TlsSource {
-    options: TlsOptions,
     state: Mutex<State>,
 }
 
@@ -90,19 +90,35 @@ impl TlsSource {
     pub fn new(options: TlsOptions) -> Result<Self, Error> {
         let config = build(&options)?;
         let stamps = stamps(&options);
-        Ok(Self { options, state: Mutex::new(State { config, stamps, looked: Instant::now() }) })
+        Ok(Self { state: Mutex::new(State { options, config, stamps, looked: Instant::now() }) })
+    }
+
+    /// Believes other client authorities (or none), from the next handshake on.
+    ///
+    /// # Errors
+    /// Where they are not certificates: what was believed before stays.
+    pub fn believe(&self, client_ca: Option<Pem>) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        if state.options.client_ca == client_ca {
+            return Ok(());
+        }
+        let options = TlsOptions { client_ca, ..state.options.clone() };
+        state.config = build(&options)?;
+        state.stamps = stamps(&options);
+        state.options = options;
+        Ok(())
     }
 
     pub fn current(&self) -> Arc<ServerConfig> {
         let mut state = self.state.lock();
         if state.looked.elapsed() > LOOK_AGAIN {
             state.looked = Instant::now();
-            let now = stamps(&self.options);
+            let now = stamps(&state.options);
             if now != state.stamps {
-                match build(&self.options) {
+                match build(&state.options) {
                     Ok(config) => {
                         tracing::info!(
-                            certificate = self.options.certificate.name(),
+                            certificate = state.options.certificate.name(),
                             "reloaded serving certificate"
                         );
                         state.config = config;

@@ -60,6 +60,18 @@ pub fn facts(cert: &str) -> Result<Facts, Error> {
     })
 }
 
+/// The common name (the last one counts, as in Go) and the organizations of a certificate's subject.
+///
+/// # Errors
+/// Where it does not parse.
+pub fn subject(cert: &CertificateDer<'_>) -> Result<(String, Vec<String>), Error> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(cert).map_err(|e| Error::malformed("certificate", &e))?;
+    let text = |v: &x509_parser::x509::AttributeTypeAndValue<'_>| v.as_str().unwrap_or_default().to_owned();
+    let name = parsed.subject().iter_common_name().last().map(text).unwrap_or_default();
+    Ok((name, parsed.subject().iter_organization().map(text).collect()))
+}
+
 fn address(raw: &[u8]) -> Option<String> {
     if let Ok(v4) = <[u8; 4]>::try_from(raw) {
         return Some(std::net::Ipv4Addr::from(v4).to_string());

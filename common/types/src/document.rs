@@ -38,7 +38,7 @@ impl Document {
 
     pub fn to_json(&self) -> Vec<u8> {
         // A tree of JSON values always serializes.
-        serde_json::to_vec(&self.0).unwrap_or_default()
+        crate::json::to_vec(&self.0).unwrap_or_default()
     }
 
     pub fn map(&self) -> &Map<String, Value> {

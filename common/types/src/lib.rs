@@ -10,6 +10,7 @@
 pub mod document;
 pub mod field;
 pub mod gvk;
+pub mod json;
 pub mod names;
 pub mod object;
 pub mod quantity;

@@ -290,7 +290,7 @@ impl Status {
     /// The JSON form, newline-terminated as upstream's encoder leaves it.
     pub fn to_json(&self) -> Vec<u8> {
         // A struct of strings and numbers always serializes.
-        let mut out = serde_json::to_vec(&*self.0).unwrap_or_default();
+        let mut out = crate::json::to_vec(&*self.0).unwrap_or_default();
         out.push(b'\n');
         out
     }

@@ -22,7 +22,7 @@ const METADATA: &[u8] = b"\"metadata\":{";
 
 fn write_value(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     // Writing a tree of JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(&mut *out, value);
+    let _ = gantry_types::json::to_writer(&mut *out, value);
 }
 
 /// Serializes an object in the stored order, without `metadata.resourceVersion`, whatever its type says:

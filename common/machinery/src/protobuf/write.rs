@@ -99,7 +99,7 @@ fn value(out: &mut Backwards, number: u32, schema: Schema<'_>, value: &Value) ->
             let mark = out.len();
             if !value.is_null() {
                 // A tree of JSON values always serializes.
-                out.bytes_field(1, &serde_json::to_vec(value).unwrap_or_default());
+                out.bytes_field(1, &gantry_types::json::to_vec(value).unwrap_or_default());
             }
             out.close(number, mark);
         }

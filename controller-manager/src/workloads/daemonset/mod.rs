@@ -197,7 +197,7 @@ impl Controller {
             }
         }
         if let Some(changed) = renumber {
-            self.executor.apply(key, &Effect::update(&**changed)).await?;
+            self.executor.apply(key, &super::history::rewrite(changed)).await?;
         }
         Ok(hash.to_owned())
     }
@@ -255,7 +255,7 @@ impl Reconcile for Controller {
         let sorted = self.revisions(key, &set).await?;
         if !sorted.unlabelled.is_empty() {
             for revision in &sorted.unlabelled {
-                self.executor.apply(key, &Effect::update(revision)).await?;
+                self.executor.apply(key, &super::history::rewrite(revision)).await?;
             }
             // Their change brings the set back.
             return Ok(Next::Done);

@@ -102,21 +102,8 @@ pub(super) fn hash(data: &RawExtension, collisions: Option<i32>) -> String {
 
 /// The data as Go writes it; keys are in order already.
 fn go_json(data: &RawExtension) -> String {
-    escape(&serde_json::to_string(data).unwrap_or_default())
-}
-
-/// JSON in which the letters HTML gives a meaning are escaped, as Go does.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
-            }
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    // A tree of JSON values always serializes, to UTF-8.
+    String::from_utf8(gantry_types::json::to_vec(data).unwrap_or_default()).unwrap_or_default()
 }
 
 /// A revision's name: its owner's, cut if need be, and the hash.
@@ -177,9 +164,19 @@ pub(super) fn new<O: Resource<DynamicType = ()>>(
 
 /// Creates a revision, with its data to the byte as upstream's controllers write and compare them.
 pub(super) fn create(revision: &ControllerRevision) -> Effect {
-    let mut effect = Effect::create(revision);
-    if let Effect::Create { body, .. } = &mut effect {
-        body.0 = escape(&String::from_utf8_lossy(&body.0)).into_bytes();
+    as_go(Effect::create(revision), revision)
+}
+
+/// Writes a changed revision anew, its data as [`create`] does.
+pub(super) fn rewrite(revision: &ControllerRevision) -> Effect {
+    as_go(Effect::update(revision), revision)
+}
+
+fn as_go(mut effect: Effect, revision: &ControllerRevision) -> Effect {
+    if let Effect::Create { body, .. } | Effect::Update { body, .. } = &mut effect
+        && let Ok(bytes) = gantry_types::json::to_vec(revision)
+    {
+        body.0 = bytes;
     }
     effect
 }

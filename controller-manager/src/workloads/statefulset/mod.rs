@@ -136,7 +136,7 @@ impl Controller {
         match history::update(set, &template, revisions, collisions) {
             Update::Newest(revision) => Ok((revision, collisions)),
             Update::Renumber(revision) => {
-                self.executor.apply(key, &Effect::update(&*revision)).await?;
+                self.executor.apply(key, &history::rewrite(&revision)).await?;
                 Ok((Arc::from(revision), collisions))
             }
             Update::Create(mut revision) => loop {
