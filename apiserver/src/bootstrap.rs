@@ -6,6 +6,7 @@ use crate::aggregation::register;
 use crate::assemble::Server;
 use crate::default_cidr;
 use crate::health::Flag;
+use crate::legacy_tokens;
 use crate::policy;
 use crate::trust;
 use gantry_registry::generic::Request;
@@ -185,6 +186,7 @@ pub fn begin(server: &Arc<Server>, synced: impl Future<Output = Arc<Follower>> +
         let user = UserInfo::system_apiserver();
         take(&server, &user, namespaces_made).await;
         tokio::spawn(trust::keep(Arc::downgrade(&server), trusted));
+        tokio::spawn(legacy_tokens::keep(Arc::downgrade(&server)));
         let policy = async {
             let options = options();
             while !policy::reconcile(&server, &user, &options).await {

@@ -10,14 +10,16 @@ use crate::kubelet::Backends;
 use crate::metrics::Metrics;
 use crate::published::Published;
 use crate::tls::Tls;
-use crate::{addresses, bootstrap, http::serve};
+use crate::{addresses, bootstrap, http::serve, legacy_tokens};
 use anyhow::Context;
 use gantry_admission::{Deps, QuotaStore, RegistryQuotas, absent, default_chain};
 use gantry_auth::authenticate::{Authenticator, FrontProxy};
 use gantry_auth::authorize::Union;
 use gantry_auth::node::NodeAuthorizer;
 use gantry_auth::rbac::Rbac;
-use gantry_auth::token::{BootstrapTokens, Discovery, Issuer, Signer, TokenAuthenticator, VerifyKeys};
+use gantry_auth::token::{
+    BootstrapTokens, Discovery, Issuer, LegacyUse, Signer, TokenAuthenticator, VerifyKeys,
+};
 use gantry_pki::verify::ClientVerifier;
 use gantry_registry::alloc::{Allocators, IpRange, PortRange};
 use gantry_registry::generic::{Registry, resource_configs};
@@ -76,6 +78,7 @@ fn authenticator(
     config: &Config,
     keys: VerifyKeys,
     reader: Arc<dyn ObjectReader>,
+    legacy_use: Option<LegacyUse>,
 ) -> anyhow::Result<Authenticator> {
     let accounts = &config.service_accounts;
     let front_proxy = match &config.request_header {
@@ -91,7 +94,8 @@ fn authenticator(
     };
     let bootstrap_tokens =
         config.bootstrap_tokens.then(|| BootstrapTokens::new(reader.clone(), accounts.audiences.clone()));
-    let tokens = TokenAuthenticator::new(keys, accounts.issuers.clone(), accounts.audiences.clone(), reader);
+    let tokens = TokenAuthenticator::new(keys, accounts.issuers.clone(), accounts.audiences.clone(), reader)
+        .telling(legacy_use);
     Ok(Authenticator {
         client_ca: config.client_ca.as_deref().map(ClientVerifier::new).transpose()?,
         front_proxy,
@@ -158,7 +162,7 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
     let escalation = Escalation { reader: reader.clone(), authorizer: authorizer.clone() };
     registry.set_admission(chain.with(Box::new(escalation)));
     let server = Arc::new(Server {
-        authenticator: authenticator(&config, verify_keys()?, reader)?,
+        authenticator: authenticator(&config, verify_keys()?, reader, legacy_tokens::recorder(&registry))?,
         authorizer,
         issuer,
         backends: Backends::new(&config.kubelet)?,

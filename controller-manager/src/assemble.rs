@@ -58,7 +58,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     work.cancel();
     context.tasks.close();
-    context.tasks.wait().await;
+    if tokio::time::timeout(context.config.args.controller_shutdown_timeout, context.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("Controller shutdown timeout reached");
+    }
     anyhow::ensure!(in_time, "leaderelection lost");
     if let Some(leading) = leading {
         leading.release().await;

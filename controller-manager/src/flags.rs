@@ -1,9 +1,11 @@
 //! Flags as given, and the configuration they come to.
 
+use crate::inert::Unused;
 use clap::{ArgAction, Parser};
 use gantry_client::leader::LeaderConfig;
 use gantry_client::leader_args::LeaderArgs;
 use gantry_client::port::PortArgs;
+use gantry_daemon::inert::{ControlPlane, Inert};
 use gantry_daemon::logs::LogArgs;
 use ipnet::IpNet;
 use std::path::PathBuf;
@@ -57,8 +59,6 @@ pub struct Args {
     pub node_cidr_mask_size_ipv4: u8,
     #[arg(long, default_value_t = 0)]
     pub node_cidr_mask_size_ipv6: u8,
-    #[arg(long, default_value = "kubernetes")]
-    pub cluster_name: String,
     #[arg(long, default_value_t = 5)]
     pub concurrent_deployment_syncs: usize,
     #[arg(long, default_value_t = 5)]
@@ -93,8 +93,6 @@ pub struct Args {
     pub concurrent_namespace_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub concurrent_serviceaccount_token_syncs: usize,
-    #[arg(long, default_value_t = 1)]
-    pub concurrent_service_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub concurrent_resource_quota_syncs: usize,
     #[arg(long, default_value_t = 100)]
@@ -130,10 +128,6 @@ pub struct Args {
     #[arg(long, default_value_t = 0.1)]
     pub horizontal_pod_autoscaler_tolerance: f64,
     #[arg(long)]
-    pub cert_dir: Option<PathBuf>,
-    #[arg(long)]
-    pub requestheader_client_ca_file: Option<PathBuf>,
-    #[arg(long)]
     pub cluster_signing_cert_file: Option<PathBuf>,
     #[arg(long)]
     pub cluster_signing_key_file: Option<PathBuf>,
@@ -156,18 +150,25 @@ pub struct Args {
     pub cluster_signing_legacy_unknown_cert_file: Option<PathBuf>,
     #[arg(long)]
     pub cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
-    #[arg(long)]
-    pub cloud_provider: Option<String>,
-    #[arg(long)]
-    pub feature_gates: Option<String>,
-    #[arg(long, default_value_t = 20.0)]
-    pub kube_api_qps: f64,
-    #[arg(long, default_value_t = 30)]
-    pub kube_api_burst: i32,
-    #[arg(long, default_value = "12h0m0s", value_parser = duration)]
-    pub min_resync_period: Duration,
-    #[arg(long, default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub profiling: bool,
+    #[arg(long, default_value = "8760h0m0s", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
+    /// How often quotas are counted anew though nothing changed; 0 never.
+    #[arg(long, default_value = "5m0s", value_parser = duration)]
+    pub resource_quota_sync_period: Duration,
+    /// How long changes of pods are gathered before endpoints follow.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub endpoint_updates_batch_period: Duration,
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub endpointslice_updates_batch_period: Duration,
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub mirroring_endpointslice_updates_batch_period: Duration,
+    /// How long controllers may take to end their work when the daemon stops.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub controller_shutdown_timeout: Duration,
+    #[command(flatten)]
+    pub inert: Inert<ControlPlane>,
+    #[command(flatten)]
+    pub unused: Inert<Unused>,
     /// Threads of the runtime; 0 chooses two.
     #[arg(long, default_value_t = 0)]
     pub workers: usize,
@@ -225,6 +226,7 @@ pub const CONTROLLERS: &[&str] = &[
     "garbage-collector-controller",
     "horizontal-pod-autoscaler-controller",
     "job-controller",
+    "legacy-serviceaccount-token-cleaner-controller",
     "namespace-controller",
     "node-ipam-controller",
     "node-lifecycle-controller",
@@ -264,6 +266,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("garbagecollector", "garbage-collector-controller"),
     ("horizontalpodautoscaling", "horizontal-pod-autoscaler-controller"),
     ("job", "job-controller"),
+    ("legacy-service-account-token-cleaner", "legacy-serviceaccount-token-cleaner-controller"),
     ("namespace", "namespace-controller"),
     ("nodeipam", "node-ipam-controller"),
     ("nodelifecycle", "node-lifecycle-controller"),

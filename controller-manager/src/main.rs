@@ -22,6 +22,8 @@ fn main() -> ExitCode {
 }
 
 fn start(args: flags::Args) -> anyhow::Result<()> {
+    args.inert.note();
+    args.unused.note();
     let config = flags::resolve(args)?;
     let runtime = gantry_daemon::process::runtime(config.workers)?;
     runtime.block_on(async {

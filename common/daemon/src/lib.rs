@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod config_file;
 pub mod health;
+pub mod inert;
 pub mod logs;
 pub mod metrics;
 pub mod ops;

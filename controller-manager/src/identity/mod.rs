@@ -7,6 +7,7 @@ pub mod csr_cleaner;
 pub mod csr_signing;
 mod kubelet_requests;
 pub mod legacy_token;
+pub mod legacy_token_cleaner;
 pub mod root_ca;
 pub mod service_account;
 pub mod token_cleaner;

@@ -12,6 +12,7 @@ pub use file::{Extender, ExtenderTls};
 use gantry_client::leader::LeaderConfig;
 use gantry_client::leader_args::LeaderArgs;
 use gantry_client::port::PortArgs;
+use gantry_daemon::inert::{self, ControlPlane, Inert, Takes};
 use gantry_daemon::logs::LogArgs;
 use gantry_scheduler_core::Profile;
 use gantry_scheduler_core::queue::Backoff;
@@ -38,6 +39,24 @@ pub struct Flags {
     leader: LeaderArgs,
     #[command(flatten)]
     port: PortArgs,
+    #[command(flatten)]
+    inert: Inert<ControlPlane>,
+    #[command(flatten)]
+    unused: Inert<Unused>,
+}
+
+/// Upstream's flags of this daemon alone that are accepted and have no effect.
+#[derive(Clone, Debug)]
+struct Unused;
+
+impl inert::Flags for Unused {
+    const FLAGS: &'static [(&'static str, Takes)] = &[
+        // There is one kind of lock.
+        ("leader-elect-resource-lock", Takes::Value),
+        // Always five minutes.
+        ("pod-max-in-unschedulable-pods-duration", Takes::Value),
+        ("write-config-to", Takes::Value),
+    ];
 }
 
 /// What the flags and the file mean.
@@ -55,6 +74,8 @@ impl Config {
     /// # Errors
     /// Naming the flag or field that makes no sense, in upstream's words.
     pub fn resolve(flags: Flags) -> anyhow::Result<Self> {
+        flags.inert.note();
+        flags.unused.note();
         let given: file::File = match &flags.config {
             Some(path) => gantry_daemon::config_file::load(
                 path,

@@ -111,6 +111,7 @@ pub(super) fn check_legacy(
     token: &str,
     annotations: &mut Vec<(&'static str, String)>,
     warnings: &mut Vec<String>,
+    used: &dyn Fn(&Object),
 ) -> Result<(), TokenError> {
     let missing = [
         ("sub", &claims.subject),
@@ -149,6 +150,8 @@ pub(super) fn check_legacy(
             legacy.uid
         )));
     }
+    // Whoever still uses a token marked invalid shows by that that it must not go.
+    used(&object);
     if object.meta().labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
         return Err(TokenError(format!(
             "the token in secret {}/{} for service account {}/{} has been marked invalid. Use tokens from the \

@@ -16,6 +16,7 @@ pub use request::{Issuer, TokenIssued};
 use crate::authenticate::Authenticated;
 use crate::go_list;
 use claims::Kind;
+use gantry_types::Object;
 use gantry_types::reader::ObjectReader;
 use jiff::Timestamp;
 use parking_lot::RwLock;
@@ -46,6 +47,9 @@ pub fn service_account_groups(namespace: &str) -> Vec<String> {
 /// How many verified tokens are remembered. A token is about a kilobyte.
 const REMEMBERED: usize = 4096;
 
+/// Told of each use of a token kept in a secret, with the secret; must not wait.
+pub type LegacyUse = Arc<dyn Fn(&Object) + Send + Sync>;
+
 /// Verifies tokens against keys, issuers and the live objects they are bound to.
 pub struct TokenAuthenticator {
     keys: VerifyKeys,
@@ -56,6 +60,7 @@ pub struct TokenAuthenticator {
     /// Tokens whose signature held, with their claims. What they are bound to and their times are looked at
     /// anew every time.
     known: RwLock<HashMap<Box<str>, Arc<Claims>>>,
+    legacy_use: Option<LegacyUse>,
 }
 
 impl TokenAuthenticator {
@@ -67,7 +72,14 @@ impl TokenAuthenticator {
         reader: Arc<dyn ObjectReader>,
     ) -> Self {
         let issuers = issuers.into_iter().collect();
-        Self { keys, issuers, audiences, reader, known: RwLock::default() }
+        Self { keys, issuers, audiences, reader, known: RwLock::default(), legacy_use: None }
+    }
+
+    /// Tells of the use of tokens kept in secrets.
+    #[must_use]
+    pub fn telling(mut self, legacy_use: Option<LegacyUse>) -> Self {
+        self.legacy_use = legacy_use;
+        self
     }
 
     /// The claims of a token with one of our issuers and a good signature. `Ok(None)` where it is not a token
@@ -133,7 +145,9 @@ impl TokenAuthenticator {
                 claims.user.clone()
             }
             Kind::Legacy(legacy) => {
-                live::check_legacy(&*self.reader, &claims, legacy, token, &mut annotations, &mut warnings)?;
+                let used = |secret: &Object| self.legacy_use.iter().for_each(|tell| tell(secret));
+                let reader = &*self.reader;
+                live::check_legacy(reader, &claims, legacy, token, &mut annotations, &mut warnings, &used)?;
                 claims.user.clone()
             }
         };

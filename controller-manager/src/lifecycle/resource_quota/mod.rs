@@ -160,6 +160,8 @@ impl Reconcile for Controller {
         }
         let overdue = plan.due.map(|due| Duration::try_from(due.duration_since(at)).unwrap_or_default());
         waits.extend(overdue.map(|wait| wait + Duration::from_secs(1)));
+        let anew = self.context.config.args.resource_quota_sync_period;
+        waits.extend((!anew.is_zero()).then_some(anew));
         Ok(waits.into_iter().min().map_or(Next::Done, Next::After))
     }
 }

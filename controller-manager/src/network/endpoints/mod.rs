@@ -37,7 +37,8 @@ pub fn start(context: &Context) {
     let to = queue.clone();
     services.on(move |delta| to.add(Key::of(&**delta.object())));
     let (to, known) = (queue.clone(), services.clone());
-    pods.on(move |delta| pod_changed(&to, &known, delta));
+    let batch = context.config.args.endpoint_updates_batch_period;
+    pods.on(move |delta| pod_changed(&to, &known, batch, delta));
     // What was left behind while nobody looked is seen once, at the start.
     let began = Arc::new(AtomicBool::new(false));
     let (to, begun) = (queue.clone(), began.clone());

@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The `endpointslice.kubernetes.io/managed-by` of our slices.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -48,13 +49,14 @@ pub fn start(context: &Context) {
     let to = queue.clone();
     services.on(move |delta| to.add(Key::of(&**delta.object())));
     let (to, known) = (queue.clone(), services.clone());
-    pods.on(move |delta| pod_changed(&to, &known, delta));
+    let batch = context.config.args.endpointslice_updates_batch_period;
+    pods.on(move |delta| pod_changed(&to, &known, batch, delta));
     let to = queue.clone();
     slices.on(move |delta| {
         // Our own writes come back too, and find nothing to do.
         for slice in [Some(delta.object()), delta.old()].into_iter().flatten().filter(|s| ours(s)) {
             if let Some(service) = service_of(slice) {
-                to.add(service);
+                to.add_after(service, batch);
             }
         }
     });
@@ -115,8 +117,14 @@ fn has_selector(service: &Service) -> bool {
         && service.spec.as_ref().and_then(|s| s.type_.as_deref()) != Some("ExternalName")
 }
 
-/// Queues the services that select a pod, or did, where the change shows in endpoints.
-pub(super) fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delta: &Delta<Pod>) {
+/// Queues the services that select a pod, or did, where the change shows in endpoints; after `batch`, so that what
+/// changes together is written together.
+pub(super) fn pod_changed(
+    queue: &Queue<Key>,
+    services: &Informer<Service>,
+    batch: Duration,
+    delta: &Delta<Pod>,
+) {
     let new = delta.object();
     if delta.old().is_some_and(|old| endpoint::same_for_endpoints(old, new)) {
         return;
@@ -126,7 +134,7 @@ pub(super) fn pod_changed(queue: &Queue<Key>, services: &Informer<Service>, delt
         let Some(wanted) = selector_of(&service).filter(|s| !s.is_empty()) else { continue };
         let selects = |pod: &Pod| pod.metadata.labels.as_ref().is_some_and(|l| selector::subset(wanted, l));
         if selects(new) || delta.old().is_some_and(|old| selects(old)) {
-            queue.add(Key::of(&*service));
+            queue.add_after(Key::of(&*service), batch);
         }
     }
 }

@@ -48,11 +48,12 @@ pub fn start(context: &Context) {
             to.add(Key::of(&**delta.object()));
         }
     });
+    let batch = context.config.args.mirroring_endpointslice_updates_batch_period;
     let to = queue.clone();
     slices.on(move |delta| {
         for slice in [Some(delta.object()), delta.old()].into_iter().flatten().filter(|s| plan::ours(s)) {
             if let Some(service) = service_of(slice) {
-                to.add(service);
+                to.add_after(service, batch);
             }
         }
     });
