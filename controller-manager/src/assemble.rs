@@ -71,7 +71,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn start(context: &Context) -> anyhow::Result<()> {
+/// Starts the enabled controllers on what `context` gives them.
+///
+/// # Errors
+/// Where one cannot start.
+pub async fn start(context: &Context) -> anyhow::Result<()> {
     context.informers.of::<Pod>().transform(trim_pod);
     let on = |name| context.config.enabled(name);
     if on("replicaset-controller") {

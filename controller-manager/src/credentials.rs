@@ -16,12 +16,19 @@ use tokio_util::sync::CancellationToken;
 const NAMESPACE: &str = "kube-system";
 const LIFETIME: i64 = 3600;
 
+/// Makes the client of one account.
+type Maker = dyn Fn(&str) -> Client + Send + Sync;
+
 /// Hands out clients by controller.
 #[derive(Clone)]
-pub struct Credentials {
-    own: Client,
-    /// `None`: every controller acts as the daemon itself.
-    accounts: Option<Arc<Accounts>>,
+pub struct Credentials(Source);
+
+#[derive(Clone)]
+enum Source {
+    /// Every controller acts as the daemon itself.
+    Own(Client),
+    Accounts(Client, Arc<Accounts>),
+    Given(Arc<Maker>),
 }
 
 struct Accounts {
@@ -41,17 +48,25 @@ impl Credentials {
         separate: bool,
         stop: CancellationToken,
     ) -> Result<Self, gantry_client::config::ConfigError> {
-        let accounts = if separate {
-            Some(Arc::new(Accounts { bearers: config.bearers()?, clients: Mutex::default(), stop }))
-        } else {
-            None
-        };
-        Ok(Self { own, accounts })
+        if !separate {
+            return Ok(Self(Source::Own(own)));
+        }
+        let accounts = Accounts { bearers: config.bearers()?, clients: Mutex::default(), stop };
+        Ok(Self(Source::Accounts(own, Arc::new(accounts))))
+    }
+
+    /// Clients somebody else makes, by account: for controllers in the process of their apiserver.
+    pub fn given(maker: impl Fn(&str) -> Client + Send + Sync + 'static) -> Self {
+        Self(Source::Given(Arc::new(maker)))
     }
 
     /// The client of the controller whose service account is `name`. Its requests wait for the first token.
     pub fn client(&self, name: &str) -> Client {
-        let Some(accounts) = &self.accounts else { return self.own.clone() };
+        let (daemon, accounts) = match &self.0 {
+            Source::Own(own) => return own.clone(),
+            Source::Given(maker) => return maker(name),
+            Source::Accounts(own, accounts) => (own, accounts),
+        };
         let mut clients = accounts.clients.lock();
         if let Some(client) = clients.get(name) {
             return client.clone();
@@ -62,10 +77,10 @@ impl Credentials {
             Err(error) => {
                 // The same headers made the daemon's own client; this cannot differ.
                 tracing::error!(%error, "cannot make a controller's client, using the daemon's own");
-                return self.own.clone();
+                return daemon.clone();
             }
         };
-        let (own, name, stop) = (self.own.clone(), name.to_owned(), accounts.stop.clone());
+        let (own, name, stop) = (daemon.clone(), name.to_owned(), accounts.stop.clone());
         clients.insert(name.clone(), client.clone());
         tokio::spawn(async move {
             tokio::select! {

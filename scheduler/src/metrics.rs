@@ -1,10 +1,12 @@
 //! Upstream's metric names for what the loop does.
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, exponential_buckets,
 };
 
+#[derive(Clone)]
 pub struct Metrics {
     pub attempts: IntCounterVec,
     pub seconds: HistogramVec,
@@ -38,9 +40,20 @@ fn options(name: &str, help: &str, start: f64, count: usize) -> anyhow::Result<H
 }
 
 impl Metrics {
+    /// The process's one set.
+    ///
     /// # Errors
     /// Where a name is taken.
     pub fn register() -> anyhow::Result<Self> {
+        static REGISTERED: Mutex<Option<Metrics>> = Mutex::new(None);
+        let mut registered = REGISTERED.lock();
+        if let Some(metrics) = &*registered {
+            return Ok(metrics.clone());
+        }
+        Ok(registered.insert(Self::make()?).clone())
+    }
+
+    fn make() -> anyhow::Result<Self> {
         let both = ["result", "profile"];
         let seconds = options("scheduling_attempt_duration_seconds", "Time one attempt takes.", 0.001, 15)?;
         let algorithm =

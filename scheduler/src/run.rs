@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::trim;
 use gantry_client::informer::Scope;
 use gantry_client::leader::Elector;
-use gantry_client::{ClientConfig, Informer, Recorder, port};
+use gantry_client::{Client, ClientConfig, Informer, Recorder, port};
 use gantry_daemon::ops::Ops;
 use gantry_daemon::version;
 use jiff::Timestamp;
@@ -31,19 +31,33 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         .await?
         .user_agent(version::user_agent("kube-scheduler"));
     let client = clients.build()?;
-    let metrics = Metrics::register()?;
-    let (ask, mut questions) = mpsc::channel(QUESTIONS);
+    let (ask, questions) = mpsc::channel(QUESTIONS);
     let ops = Ops::new().tree("/debug", move |rest| debug::page(rest, ask.clone()));
     port::serve(&config.port, "kube-scheduler", 10259, ops, client.clone(), stop.clone()).await?;
+    schedule(config, client, || Ok(clients.build()?), questions, stop).await
+}
 
+/// Schedules until `stop`, or until the lead is lost. `client` writes; `connect` makes one for each watch of
+/// many objects; `questions` are answered between two decisions.
+///
+/// # Errors
+/// Where a client cannot be made, and when the lead is lost.
+pub async fn schedule(
+    config: Config,
+    client: Client,
+    connect: impl Fn() -> anyhow::Result<Client>,
+    mut questions: mpsc::Receiver<Asked>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Metrics::register()?;
     let pods: Informer<Pod> = Informer::new(
-        clients.build()?,
+        connect()?,
         Scope {
             field_selector: Some("status.phase!=Succeeded,status.phase!=Failed".into()),
             ..Scope::default()
         },
     );
-    let nodes: Informer<Node> = Informer::new(clients.build()?, Scope::default());
+    let nodes: Informer<Node> = Informer::new(connect()?, Scope::default());
     if config.extenders.is_empty() {
         // Extenders are sent whole objects.
         pods.transform(trim::pod);
@@ -53,7 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     pods.start(&stop);
     nodes.start(&stop);
     let (news, mut other_changes) = mpsc::unbounded_channel();
-    let mut watched = Watched::start(&clients.build()?, &news, &stop);
+    let mut watched = Watched::start(&connect()?, &news, &stop);
 
     let leading = match &config.leader {
         None => None,
@@ -98,14 +112,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
         });
         tokio::select! {
+            // Everything is taken in at the loop's begin, in one order; so it is here.
+            biased;
+            () = lost.cancelled() => anyhow::bail!("leaderelection lost"),
+            () = stop.cancelled() => break,
             Some(news) = other_changes.recv() => state.news(&news, Timestamp::now()),
             Some(delta) = node_changes.recv() => state.node(&delta, Timestamp::now()),
             Some(delta) = pod_changes.recv() => state.pod(&delta, Timestamp::now()),
             Some(done) = finished.recv() => state.done(done, Timestamp::now()),
             Some(asked) = questions.recv() => answer(&mut state, asked),
             () = tokio::time::sleep(pause) => {}
-            () = lost.cancelled() => anyhow::bail!("leaderelection lost"),
-            () = stop.cancelled() => break,
         }
     }
     if let Some(leading) = leading {
