@@ -2,9 +2,12 @@
 //! 50,000 pods weigh.
 //!
 //! `cargo run --release -p gantry-bench --bin bench-scheduler [-- --check]`; with `--check` it fails where a
-//! figure is over its limit.
+//! figure is over its limit, with `--out FILE` the figures go to `bench-cluster table`.
 
 use anyhow::{Context, bail};
+use clap::Parser;
+use gantry_bench::report::Report;
+use gantry_bench::usage::Usage;
 use gantry_scheduler_core::outside::Nobody;
 use gantry_scheduler_core::{Cluster, Memory, Outcome, PodInfo, Profile, Scheduler, Shapes};
 use gantry_scheduler_plugins::default_profile;
@@ -14,6 +17,16 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
+
+#[derive(Parser)]
+#[command(about = "Measures the scheduler's core alone.")]
+struct Cli {
+    /// Fail where a figure is over its limit.
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    report: Report,
+}
 
 const NODES: usize = 5_000;
 const PODS: usize = 50_000;
@@ -55,10 +68,11 @@ struct Bench {
     start: usize,
     rng: StdRng,
     over: Vec<String>,
+    report: Report,
 }
 
 impl Bench {
-    fn new() -> anyhow::Result<Self> {
+    fn new(report: Report) -> anyhow::Result<Self> {
         let mut profile = default_profile("default-scheduler");
         profile.percentage_of_nodes_to_score = 100;
         let mut cluster = Cluster::default();
@@ -73,6 +87,7 @@ impl Bench {
             start: 0,
             rng: StdRng::seed_from_u64(1),
             over: Vec::new(),
+            report,
         })
     }
 
@@ -104,6 +119,7 @@ impl Bench {
     /// Decides and assumes [`DECISIONS`] pods; the microseconds each took.
     fn run(
         &mut self,
+        figure: &str,
         what: &str,
         limit: f64,
         make: impl Fn(usize) -> anyhow::Result<Pod>,
@@ -122,6 +138,7 @@ impl Bench {
         took.sort_by(f64::total_cmp);
         let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
         println!("{what:<44} first {first:>8.1}  median {median:>7.1}  mean {mean:>7.1}  p99 {p99:>8.1} µs");
+        self.report.add(figure, median)?;
         // The median, as others' work on the machine weighs on the mean.
         if median > limit {
             self.over.push(format!("{what}: {median:.1} µs is over {limit} µs"));
@@ -133,39 +150,33 @@ impl Bench {
     }
 }
 
-/// Resident memory in MiB.
-fn resident() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-    Ok(kib / 1024.0)
-}
-
 fn main() -> anyhow::Result<()> {
-    let check = std::env::args().any(|a| a == "--check");
-    let mut bench = Bench::new()?;
+    let Cli { check, report } = Cli::parse();
+    let mut bench = Bench::new(report)?;
     bench.place(PODS)?;
     println!("{NODES} nodes, {PODS} pods, every node scored; a decision and its assumption:");
     let plain = |i: usize| pod(&format!("plain-{i}"), "plain", &json!({}));
-    bench.run("plain, equal pods", 50.0, plain)?;
+    bench.run("core-plain", "plain, equal pods", 50.0, plain)?;
     let anti = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"labelSelector": {"matchLabels": {"app": "alone"}}, "topologyKey": "kubernetes.io/hostname"}]}}});
-    bench.run("required anti-affinity by host", 200.0, |i| pod(&format!("alone-{i}"), "alone", &anti))?;
+    bench.run("core-anti-affinity", "required anti-affinity by host", 200.0, |i| {
+        pod(&format!("alone-{i}"), "alone", &anti)
+    })?;
     let spread = json!({"topologySpreadConstraints": [{
         "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "even"}}}]});
-    bench.run("zone spread", 200.0, |i| pod(&format!("even-{i}"), "even", &spread))?;
+    bench.run("core-spread", "zone spread", 200.0, |i| pod(&format!("even-{i}"), "even", &spread))?;
     let mut both = anti.clone();
     if let (Value::Object(both), Value::Object(spread)) = (&mut both, spread.clone()) {
         both.extend(spread);
     }
-    bench.run("both", 200.0, |i| pod(&format!("both-{i}"), "alone", &both))?;
+    bench.run("core-both", "both", 200.0, |i| pod(&format!("both-{i}"), "alone", &both))?;
     // No two alike: nothing is shared, so there is no limit to hold them to.
-    bench.run("plain, no two pods alike", f64::INFINITY, |i| {
+    bench.run("core-unlike", "plain, no two pods alike", f64::INFINITY, |i| {
         pod(&format!("odd-{i}"), &format!("odd-{i}"), &json!({}))
     })?;
-    let resident = resident()?;
-    println!("resident: {resident:.1} MiB");
+    let resident = Usage::of(std::process::id())?.resident;
+    bench.report.add("core-resident", resident)?;
     if resident > 150.0 {
         bench.over.push(format!("{resident:.1} MiB resident are over 150 MiB"));
     }
