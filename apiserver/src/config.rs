@@ -16,6 +16,8 @@ pub enum Error {
     Read { flag: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Admission(#[from] gantry_admission::UnknownPlugin),
+    #[error("failed to read plugin config: {0}")]
+    AdmissionFile(#[from] gantry_admission::ConfigurationError),
 }
 
 /// A certificate with its key, PEM.
@@ -80,6 +82,7 @@ pub struct Config {
     pub rbac: bool,
     pub enable_admission: Vec<String>,
     pub disable_admission: Vec<String>,
+    pub admission: gantry_admission::Configuration,
     pub allow_privileged: bool,
     pub not_ready_toleration_seconds: i64,
     pub unreachable_toleration_seconds: i64,
@@ -284,6 +287,10 @@ impl Config {
             rbac: mode("RBAC"),
             enable_admission: admission(flags)?,
             disable_admission: flags.disable_admission_plugins.clone(),
+            admission: match &flags.admission_control_config_file {
+                Some(path) => gantry_admission::Configuration::load(path)?,
+                None => gantry_admission::Configuration::default(),
+            },
             allow_privileged: flags.allow_privileged,
             not_ready_toleration_seconds: flags.default_not_ready_toleration_seconds,
             unreachable_toleration_seconds: flags.default_unreachable_toleration_seconds,

@@ -93,6 +93,8 @@ pub struct Flags {
     pub enable_admission_plugins: Vec<String>,
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub allow_privileged: bool,
     #[arg(long, default_value_t = 300)]

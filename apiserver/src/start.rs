@@ -153,7 +153,11 @@ pub async fn server(config: Config) -> anyhow::Result<Arc<Server>> {
         quotas: registry
             .get("", "v1", "resourcequotas")
             .map(|quotas| Arc::new(RegistryQuotas(Arc::downgrade(quotas))) as Arc<dyn QuotaStore>),
+        configuration: config.admission.clone(),
     };
+    for name in &config.admission.ignored {
+        tracing::warn!(name, "this admission plugin takes no configuration");
+    }
     for name in absent(&config.enable_admission) {
         tracing::warn!(name, "this admission plugin is not built in");
     }

@@ -7,6 +7,7 @@
 //! Refuses: the store, and calls out of the process (webhooks live elsewhere).
 
 mod certificates;
+mod configuration;
 mod lifecycle;
 mod limit_ranger;
 mod names;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
+pub use configuration::{Configuration, ConfigurationError};
 pub use lifecycle::NamespaceLifecycle;
 pub use limit_ranger::LimitRanger;
 pub use names::{UnknownPlugin, absent, check_names};
@@ -55,6 +57,8 @@ pub struct Deps {
     pub unreachable_toleration_seconds: i64,
     /// Where quotas keep what is used; without it none are enforced.
     pub quotas: Option<Arc<dyn QuotaStore>>,
+    /// `--admission-control-config-file`.
+    pub configuration: Configuration,
 }
 
 /// Every plugin built in, in upstream's order, with whether it is on by default.
@@ -96,7 +100,9 @@ fn build(name: &str, deps: &Deps) -> Option<Box<dyn Plugin>> {
         CertificateApproval::NAME => Box::new(CertificateApproval(deps.authorizer.clone())),
         CertificateSigning::NAME => Box::new(CertificateSigning(deps.authorizer.clone())),
         CertificateSubjectRestriction::NAME => Box::new(CertificateSubjectRestriction),
-        ResourceQuota::NAME => Box::new(ResourceQuota::new(reader, deps.quotas.clone()?)),
+        ResourceQuota::NAME => {
+            Box::new(ResourceQuota::new(reader, deps.quotas.clone()?, deps.configuration.limited.clone()))
+        }
         _ => return None,
     })
 }

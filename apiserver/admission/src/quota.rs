@@ -5,7 +5,7 @@
 
 use crate::{forbidden, is, resources};
 use async_trait::async_trait;
-use gantry_machinery::quota::{self, Amounts, Charge, Item, Measure};
+use gantry_machinery::quota::{self, Amounts, Charge, Item, Limited, Measure, Refusal, Uncovered};
 use gantry_registry::admission::{Operation, Plugin, Request};
 use gantry_registry::generic::options::WriteOptions;
 use gantry_registry::generic::update::Wanted;
@@ -86,6 +86,7 @@ impl QuotaStore for RegistryQuotas {
 pub struct ResourceQuota {
     reader: Arc<dyn ObjectReader>,
     store: Arc<dyn QuotaStore>,
+    limited: Vec<Limited>,
 }
 
 /// A pod, service or claim as quotas measure it.
@@ -142,8 +143,9 @@ fn measures(request: &Request<'_>, measure: &Measure) -> bool {
 impl ResourceQuota {
     pub const NAME: &str = "ResourceQuota";
 
-    pub fn new(reader: Arc<dyn ObjectReader>, store: Arc<dyn QuotaStore>) -> Self {
-        Self { reader, store }
+    /// `limited`: what may only be used where a quota covers it.
+    pub fn new(reader: Arc<dyn ObjectReader>, store: Arc<dyn QuotaStore>, limited: Vec<Limited>) -> Self {
+        Self { reader, store, limited }
     }
 
     /// Takes back what was taken of a quota; what fails here the controller finds.
@@ -180,7 +182,7 @@ impl Plugin for ResourceQuota {
         let mut quotas = self.reader.list(&RESOURCE_QUOTAS, Some(request.namespace));
         quotas.retain(|o| o.namespace() == request.namespace);
         let measure = Measure::of(&request.kind.group_resource());
-        if quotas.is_empty() || !measures(request, &measure) {
+        if (quotas.is_empty() && self.limited.is_empty()) || !measures(request, &measure) {
             return Ok(());
         }
         quotas.sort_by(|a, b| a.name().cmp(b.name()));
@@ -198,12 +200,25 @@ impl Plugin for ResourceQuota {
             now: Timestamp::now(),
         };
         // From memory: whom to ask at all, and those first that look full.
+        let typed: Vec<Quota> = quotas.iter().map(crate::typed).collect::<StatusResult<_>>()?;
         let mut asked = Vec::new();
-        for object in &quotas {
-            match quota::charge(&crate::typed(object)?, &charge) {
+        let mut unfit = false;
+        for (object, quota) in quotas.iter().zip(&typed) {
+            match quota::charge(quota, &charge) {
                 Ok(delta) if delta.is_empty() => {}
                 Ok(_) => asked.push((true, object.name())),
-                Err(_) => asked.push((false, object.name())),
+                Err(why) => {
+                    unfit |= !matches!(why, Refusal::Exceeded { .. });
+                    asked.push((false, object.name()));
+                }
+            }
+        }
+        // What a quota cannot even measure is refused for that.
+        if !unfit {
+            match quota::uncovered(&self.limited, &request.kind.group_resource(), &typed, &charge) {
+                None => {}
+                Some(why @ Uncovered::Amounts(_)) => return Err(forbidden(request, why)),
+                Some(why @ Uncovered::Scopes(_)) => return Err(Status::failure(500, "", why.to_string())),
             }
         }
         asked.sort_by_key(|(fits, _)| *fits);

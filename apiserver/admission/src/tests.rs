@@ -54,6 +54,7 @@ fn chain(objects: &[(&str, &str)]) -> Chain {
         not_ready_toleration_seconds: 300,
         unreachable_toleration_seconds: 300,
         quotas: None,
+        configuration: Default::default(),
     };
     default_chain(&deps, &["NodeRestriction".to_owned()], &[])
 }

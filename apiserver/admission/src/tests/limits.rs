@@ -149,7 +149,7 @@ fn quotas_are_taken_before_the_store_is_asked() {
     // What the cache has never changes here: the store decides.
     let reader =
         Fixed(vec![object("resourcequotas/a/qa", &a), object("resourcequotas/a/qb", &b), object(NS.0, NS.1)]);
-    let plugin = ResourceQuota::new(Arc::new(reader), store.clone());
+    let plugin = ResourceQuota::new(Arc::new(reader), store.clone(), Vec::new());
     let c = Chain::new(vec![Box::new(plugin)]);
     let used = |i: usize, name: &str| store.0.lock()[i].status.clone().unwrap().used.unwrap()[name].0.clone();
 

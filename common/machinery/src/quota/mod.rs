@@ -7,6 +7,7 @@
 mod amounts;
 mod charge;
 mod claim;
+mod limited;
 mod pod;
 mod resources;
 mod service;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use amounts::{Amounts, format, parse, same, total, write};
 pub use charge::{Charge, Refusal, charge, release};
+pub use limited::{Limited, Uncovered, uncovered};
 pub use pod::{crosses_namespaces, is_terminating};
 pub use resources::{limits, requests};
 

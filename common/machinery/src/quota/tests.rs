@@ -169,3 +169,64 @@ fn a_charge_is_taken_back() {
     assert_eq!(format(&release(&a, &b)), "cpu=1500m");
     assert_eq!(format(&release(&b, &a)), "cpu=0");
 }
+
+#[test]
+fn what_is_limited_needs_a_quota() {
+    let limited: Vec<Limited> = serde_json::from_str(
+        r#"[{"resource":"pods","matchScopes":[{"scopeName":"PriorityClass","operator":"In","values":["high","top"]}]},
+            {"resource":"pods","matchContains":["requests.cpu"]},
+            {"resource":"persistentvolumeclaims","matchContains":[".storageclass.storage.k8s.io/requests.storage"]},
+            {"apiGroup":"apps","resource":"deployments","matchContains":["count/deployments"]}]"#,
+    )
+    .unwrap();
+    let high = r#"{"spec":{"priorityClassName":"high","containers":[]}}"#;
+    let cpu = r#"{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"1"}}}]}}"#;
+    let plain = r#"{"spec":{"containers":[]}}"#;
+    let scoped = r#"{"spec":{"scopeSelector":{"matchExpressions":[{"scopeName":"PriorityClass","operator":"In","values":["high"]}]}}}"#;
+    let of_cpu = r#"{"status":{"hard":{"requests.cpu":"4"},"used":{"requests.cpu":"0"}}}"#;
+    let of_pods = r#"{"status":{"hard":{"pods":"4"},"used":{"pods":"0"}}}"#;
+    let check = |new: &str, old: Option<&str>, quotas: &[&str], want: &str| {
+        let quotas: Vec<ResourceQuota> = quotas.iter().map(|q| quota(q)).collect();
+        let (new, old) = (pod(new), old.map(pod));
+        let rq = Charge {
+            measure: &Measure::Pods,
+            item: Item::Pod(&new),
+            old: old.as_ref().map(Item::Pod),
+            report: false,
+            now: now(),
+        };
+        let found = uncovered(&limited, &resource("", "pods"), &quotas, &rq).map(|u| u.to_string());
+        assert_eq!(found.as_deref().unwrap_or(""), want, "{new:?}");
+    };
+    let scope = "insufficient quota to match these scopes: [{PriorityClass In [high top]}]";
+    check(high, None, &[], scope);
+    check(high, None, &[of_pods], scope);
+    check(high, None, &[scoped], "");
+    check(r#"{"spec":{"priorityClassName":"top","containers":[]}}"#, None, &[scoped], scope);
+    check(plain, None, &[], "");
+    check(cpu, None, &[of_pods], "insufficient quota to consume: requests.cpu");
+    check(cpu, None, &[of_pods, of_cpu], "");
+    // What was there before takes nothing more.
+    check(cpu, Some(cpu), &[], "");
+    check(cpu, Some(plain), &[], "insufficient quota to consume: requests.cpu");
+
+    let claim: PersistentVolumeClaim = serde_json::from_str(
+        r#"{"spec":{"storageClassName":"gold","resources":{"requests":{"storage":"1Gi"}}}}"#,
+    )
+    .unwrap();
+    let check = |group: &'static str, plural: &'static str, want: &str| {
+        let resource = resource(group, plural);
+        let measure = Measure::of(&resource);
+        let item = if plural == "deployments" { Item::Other } else { Item::Claim(&claim) };
+        let rq = Charge { measure: &measure, item, old: None, report: false, now: now() };
+        let found = uncovered(&limited, &resource, &[], &rq).map(|u| u.to_string());
+        assert_eq!(found.as_deref().unwrap_or(""), want, "{plural}");
+    };
+    check(
+        "",
+        "persistentvolumeclaims",
+        "insufficient quota to consume: gold.storageclass.storage.k8s.io/requests.storage",
+    );
+    check("apps", "deployments", "insufficient quota to consume: count/deployments.apps");
+    check("extensions", "deployments", "");
+}
