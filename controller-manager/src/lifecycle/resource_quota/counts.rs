@@ -12,6 +12,7 @@ use gantry_types::GroupResource;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -75,10 +76,11 @@ impl Counts {
     }
 
     fn watch(&self, resource: &GroupResource, api: &ApiResource) {
-        let tally = Arc::new(Mutex::new(Tally::default()));
-        if self.tallies.lock().insert(resource.clone(), tally.clone()).is_some() {
-            return;
-        }
+        // Several workers may have asked at once: the first one's tally is the one that is fed.
+        let tally = match self.tallies.lock().entry(resource.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(free) => free.insert(Arc::default()).clone(),
+        };
         let (client, stop) = (self.context.watch_client.clone(), self.context.stop.clone());
         let target =
             Target { path: api.path(""), label_selector: None, field_selector: None, metadata_only: true };
