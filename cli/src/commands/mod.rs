@@ -32,8 +32,10 @@ mod rollout_history;
 mod run;
 mod set;
 mod table;
+mod top;
 mod version;
 mod wait;
+mod why;
 
 use crate::context::Context;
 use crate::error::{Error, Result, message};

@@ -3,7 +3,7 @@
 use super::{
     Command, Run, api, apply, auth, autoscale, certificate, completion, config, cp, create, delete, describe,
     diff, drain, edit, events, exec, explain, expose, get, logs, mark, node, patch, port_forward, rollout,
-    run, set, version, wait,
+    run, set, top, version, wait, why,
 };
 
 macro_rules! online {
@@ -120,6 +120,14 @@ pub const COMMANDS: &[Command] = &[
         "Show details of a specific resource or group of resources",
         describe::FLAGS,
         describe::run
+    ),
+    online!(
+        "why",
+        &[],
+        "(TYPE NAME | TYPE/NAME) [-o json|yaml]",
+        "Find out what keeps an object from what it should be, and what would have to change",
+        why::FLAGS,
+        why::run
     ),
     online!(
         "explain",
@@ -265,6 +273,7 @@ pub const COMMANDS: &[Command] = &[
         &[],
         api::versions
     ),
+    group!("top", &[], "Display resource (CPU/memory) usage", top::COMMANDS),
     online!("events", &["event"], "", "List events", events::FLAGS, events::run),
     online!(
         "version",

@@ -6,6 +6,7 @@ pub mod sort;
 pub mod table;
 pub mod tabs;
 pub mod template;
+pub mod usage;
 pub mod yaml;
 
 use crate::error::{Result, message};
