@@ -1,7 +1,7 @@
 //! The summary as pages of metrics: `/metrics/resource`, and the part of `/metrics/cadvisor` that dashboards and
 //! autoscalers read. Pure.
 
-use crate::stats::summary::{Container, Pod, Summary};
+use crate::stats::summary::{Container, Pod, Summary, Swap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::fmt::Write as _;
 
@@ -94,6 +94,7 @@ pub fn resource(summary: Option<&Summary>) -> String {
                 })
                 .collect(),
         );
+        swap(&mut page, s);
         page.family(
             "container_start_time_seconds",
             "gauge",
@@ -135,6 +136,27 @@ pub fn resource(summary: Option<&Summary>) -> String {
         sample(&[], Some(failed), 1.0, None).into_iter().collect(),
     );
     page.0
+}
+
+/// Containers' swap, where the runtime tells of it.
+fn swap(page: &mut Page, s: &Summary) {
+    let mut figures = |name: &str, help: &str, figure: fn(&Swap) -> Option<u64>| {
+        let samples = containers(s).filter_map(|(p, c)| {
+            let swap = c.swap.as_ref()?;
+            sample(&of_container(p, c), figure(swap), 1.0, swap.time.as_ref())
+        });
+        page.family(name, "gauge", help, samples.collect());
+    };
+    figures(
+        "container_swap_usage_bytes",
+        "[ALPHA] Current amount of the container swap usage in bytes. Reported only on non-windows systems",
+        |swap| swap.swap_usage_bytes,
+    );
+    figures(
+        "container_swap_limit_bytes",
+        "[ALPHA] Current amount of the container swap limit in bytes. Reported only on non-windows systems",
+        |swap| Some(swap.swap_available_bytes?.saturating_add(swap.swap_usage_bytes.unwrap_or_default())),
+    );
 }
 
 fn pods(page: &mut Page, s: &Summary) {
@@ -239,6 +261,7 @@ mod tests {
             start_time: time,
             cpu: Some(cpu.clone()),
             memory: Some(memory.clone()),
+            swap: Some(Swap { time: None, swap_available_bytes: Some(5), swap_usage_bytes: Some(2) }),
             id: "abc".into(),
             image: "i\"m".into(),
             ..Container::default()
@@ -259,6 +282,8 @@ mod tests {
             "container_cpu_usage_seconds_total{container=\"c\",namespace=\"ns\",pod=\"p\"} 1.5 1767225600000\n",
             "container_memory_working_set_bytes{container=\"c\",namespace=\"ns\",pod=\"p\"} 1024 1767225600000\n",
             "container_start_time_seconds{container=\"c\",namespace=\"ns\",pod=\"p\"} 1767225600\n",
+            "container_swap_usage_bytes{container=\"c\",namespace=\"ns\",pod=\"p\"} 2\n",
+            "container_swap_limit_bytes{container=\"c\",namespace=\"ns\",pod=\"p\"} 7\n",
             "pod_cpu_usage_seconds_total{namespace=\"ns\",pod=\"p\"} 1.5 1767225600000\n",
             "resource_scrape_error 0\n",
         ] {

@@ -4,7 +4,7 @@ use crate::answer::{self, Answer};
 use crate::auth::Gate;
 use crate::query::Query;
 use crate::route::{Route, Target, route};
-use crate::stats::Collector;
+use crate::stats::{Collector, Extent};
 use crate::{exposition, logs, pods, streams};
 use gantry_kubelet_cri::view::NodeView;
 use gantry_kubelet_host::facts;
@@ -47,7 +47,7 @@ impl Server {
             }
             Route::Attach(target) => streams::command(view, &target, &query, None, request).await,
             Route::PortForward(target) => streams::port_forward(view, &target, &query, request).await,
-            Route::Summary => match self.collector.summary(view).await {
+            Route::Summary => match self.collector.summary(view, extent(&query)).await {
                 Ok(summary) => match serde_json::to_vec(&summary) {
                     Ok(body) => answer::json(body),
                     Err(error) => answer::text(500, error.to_string()),
@@ -56,10 +56,10 @@ impl Server {
             },
             Route::Metrics => answer::metrics(gantry_daemon::metrics::page()),
             Route::Resource => {
-                let summary = self.collector.summary(view).await;
+                let summary = self.collector.summary(view, Extent::CpuAndMemory).await;
                 answer::metrics(exposition::resource(summary.ok().as_ref()))
             }
-            Route::Cadvisor => match self.collector.summary(view).await {
+            Route::Cadvisor => match self.collector.summary(view, Extent::All).await {
                 Ok(summary) => {
                     let memory = facts::meminfo("MemTotal").unwrap_or_default();
                     answer::metrics(exposition::cadvisor(&summary, facts::cpus(), memory))
@@ -118,6 +118,14 @@ impl Server {
             }
             Err(why) => answer::text(400, why),
         }
+    }
+}
+
+/// What a request for the summary asks of it.
+fn extent(query: &Query) -> Extent {
+    match query.is_true("only_cpu_and_memory") {
+        true => Extent::CpuAndMemory,
+        false => Extent::All,
     }
 }
 

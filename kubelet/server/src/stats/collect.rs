@@ -25,6 +25,14 @@ struct Sample {
     rate: Option<u64>,
 }
 
+/// How much of the summary is gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    All,
+    /// What autoscalers read again and again: CPU, memory and swap. No file system is looked at.
+    CpuAndMemory,
+}
+
 /// Keeps the last figures, of which rates are made.
 pub struct Collector {
     node_name: String,
@@ -54,15 +62,17 @@ impl Collector {
     ///
     /// # Errors
     /// Where the runtime does not answer.
-    pub async fn summary(&self, view: &dyn NodeView) -> CriResult<Summary> {
+    pub async fn summary(&self, view: &dyn NodeView, extent: Extent) -> CriResult<Summary> {
         let runtime = view.runtime();
-        let (stats, images) = tokio::join!(runtime.list_container_stats(), runtime.image_fs_info());
+        let images = async { if extent == Extent::All { runtime.image_fs_info().await.ok() } else { None } };
+        let (stats, images) = tokio::join!(runtime.list_container_stats(), images);
         let now = Timestamp::now();
         let pods = view.pods();
-        let summary = Summary {
-            node: self.node(view, images.ok().as_ref(), now),
-            pods: self.pods(view, &pods, &stats?, now),
-        };
+        let mut node = self.node(view, now);
+        if extent == Extent::All {
+            self.complete(&mut node, images.as_ref(), now);
+        }
+        let summary = Summary { node, pods: self.pods(view, &pods, &stats?, extent, now) };
         let at = nanos(now);
         // What has not been seen for a while is gone.
         self.samples.lock().retain(|_, s| at - s.at < 600_000_000_000);
@@ -90,7 +100,7 @@ impl Collector {
         (cpu, memory)
     }
 
-    fn node(&self, view: &dyn NodeView, images: Option<&cri::ImageFsInfoResponse>, now: Timestamp) -> Node {
+    fn node(&self, view: &dyn NodeView, now: Timestamp) -> Node {
         let usage = view.usage(None);
         let (cpu, memory) = self.of_cgroup("", &usage, now);
         let mut memory = memory.unwrap_or_default();
@@ -105,31 +115,36 @@ impl Collector {
         memory.available_bytes =
             capacity.zip(memory.working_set_bytes).map(|(c, used)| c.saturating_sub(used));
         let swap = facts::meminfo("SwapTotal").zip(facts::meminfo("SwapFree"));
-        let pids = facts::pids();
         Node {
             node_name: self.node_name.clone(),
             start_time: boot_time(now).map(Time),
             cpu: cpu.unwrap_or_default(),
             memory,
-            network: std::fs::read_to_string("/proc/net/dev").ok().map(|text| network(&text, now)),
-            fs: filesystem(&self.root_dir, now),
-            runtime: Runtime {
-                image_fs: images.and_then(|i| image_fs(&i.image_filesystems, now)),
-                container_fs: images.and_then(|i| {
-                    image_fs(&i.container_filesystems, now).or_else(|| image_fs(&i.image_filesystems, now))
-                }),
-            },
-            rlimit: Rlimit {
-                time: Some(Time(now)),
-                maxpid: pids.map(|(_, max)| max),
-                curproc: pids.map(|(current, _)| current),
-            },
             swap: Swap {
                 time: Some(Time(now)),
                 swap_available_bytes: swap.map(|(_, free)| unsigned(free)),
                 swap_usage_bytes: swap.map(|(total, free)| unsigned(total - free)),
             },
+            ..Node::default()
         }
+    }
+
+    /// Adds what else there is to say of the node.
+    fn complete(&self, node: &mut Node, images: Option<&cri::ImageFsInfoResponse>, now: Timestamp) {
+        node.network = std::fs::read_to_string("/proc/net/dev").ok().map(|text| network(&text, now));
+        node.fs = filesystem(&self.root_dir, now);
+        node.runtime = Runtime {
+            image_fs: images.and_then(|i| image_fs(&i.image_filesystems, now)),
+            container_fs: images.and_then(|i| {
+                image_fs(&i.container_filesystems, now).or_else(|| image_fs(&i.image_filesystems, now))
+            }),
+        };
+        let pids = facts::pids();
+        node.rlimit = Rlimit {
+            time: Some(Time(now)),
+            maxpid: pids.map(|(_, max)| max),
+            curproc: pids.map(|(current, _)| current),
+        };
     }
 
     fn pods(
@@ -137,6 +152,7 @@ impl Collector {
         view: &dyn NodeView,
         pods: &[std::sync::Arc<ApiPod>],
         stats: &[cri::ContainerStats],
+        extent: Extent,
         now: Timestamp,
     ) -> Vec<Pod> {
         let mut by_pod: HashMap<&str, Vec<&cri::ContainerStats>> = HashMap::new();
@@ -151,12 +167,12 @@ impl Collector {
             let usage = view.usage(Some(pod));
             let (cpu, memory) = self.of_cgroup(&format!("pod/{uid}"), &usage, now);
             let containers: Vec<Container> =
-                own.iter().filter_map(|s| self.container(view, pod, s, now)).collect();
+                own.iter().filter_map(|s| self.container(view, pod, s, extent, now)).collect();
             let written = |c: &Container| c.rootfs.as_ref().and_then(|f| f.used_bytes).unwrap_or_default();
-            let storage = Filesystem {
+            let storage = (extent == Extent::All).then(|| Filesystem {
                 used_bytes: Some(containers.iter().map(written).sum()),
                 ..filesystem(&self.root_dir, now)
-            };
+            });
             Some(Pod {
                 pod_ref: PodRef {
                     name: pod.metadata.name.clone().unwrap_or_default(),
@@ -167,8 +183,9 @@ impl Collector {
                 containers,
                 cpu,
                 memory,
-                ephemeral_storage: Some(storage),
-                process_stats: Some(Processes { process_count: usage.processes }),
+                ephemeral_storage: storage,
+                process_stats: (extent == Extent::All)
+                    .then_some(Processes { process_count: usage.processes }),
             })
         };
         pods.iter().filter_map(one).collect()
@@ -180,6 +197,7 @@ impl Collector {
         view: &dyn NodeView,
         pod: &ApiPod,
         stats: &cri::ContainerStats,
+        extent: Extent,
         now: Timestamp,
     ) -> Option<Container> {
         let attributes = stats.attributes.as_ref()?;
@@ -204,25 +222,36 @@ impl Collector {
             page_faults: value(m.page_faults),
             major_page_faults: value(m.major_page_faults),
         });
-        let rootfs = stats.writable_layer.as_ref().map(|w| Filesystem {
-            time: time(w.timestamp),
-            used_bytes: value(w.used_bytes),
-            inodes_used: value(w.inodes_used),
-            ..Filesystem::default()
+        let swap = stats.swap.as_ref().map(|s| Swap {
+            time: time(s.timestamp),
+            swap_available_bytes: value(s.swap_available_bytes),
+            swap_usage_bytes: value(s.swap_usage_bytes),
         });
-        let (log_bytes, log_files) = directory(&view.log_directory(pod, &name));
-        let logs = Filesystem {
-            used_bytes: Some(log_bytes),
-            inodes_used: Some(log_files),
-            ..filesystem(&self.root_dir, now)
+        let (rootfs, logs) = match extent {
+            Extent::CpuAndMemory => (None, None),
+            Extent::All => {
+                let rootfs = stats.writable_layer.as_ref().map(|w| Filesystem {
+                    time: time(w.timestamp),
+                    used_bytes: value(w.used_bytes),
+                    inodes_used: value(w.inodes_used),
+                    ..Filesystem::default()
+                });
+                let (log_bytes, log_files) = directory(&view.log_directory(pod, &name));
+                let logs = Filesystem {
+                    used_bytes: Some(log_bytes),
+                    inodes_used: Some(log_files),
+                    ..filesystem(&self.root_dir, now)
+                };
+                (rootfs, Some(logs))
+            }
         };
         Some(Container {
             start_time: running.and_then(|r| r.started_at.clone()),
             cpu,
             memory,
             rootfs,
-            logs: Some(logs),
-            swap: None,
+            logs,
+            swap,
             id: attributes.id.clone(),
             image: status.map(|s| s.image.clone()).unwrap_or_default(),
             name,

@@ -4,4 +4,4 @@
 pub mod collect;
 pub mod summary;
 
-pub use collect::Collector;
+pub use collect::{Collector, Extent};

@@ -62,10 +62,18 @@ pub struct Node {
     pub memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    #[serde(skip_serializing_if = "is_unknown")]
     pub fs: Filesystem,
+    #[serde(skip_serializing_if = "is_unknown")]
     pub runtime: Runtime,
+    #[serde(skip_serializing_if = "is_unknown")]
     pub rlimit: Rlimit,
     pub swap: Swap,
+}
+
+/// Whether nothing was gathered.
+fn is_unknown<T: Default + PartialEq>(part: &T) -> bool {
+    *part == T::default()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -139,6 +147,15 @@ mod tests {
             ..Network::default()
         };
         check(serde_json::to_string(&network).unwrap(), r#"{"name":"eth0","rxBytes":3}"#);
+        let node = Node {
+            node_name: "n".into(),
+            rlimit: Rlimit { maxpid: Some(9), ..Rlimit::default() },
+            ..Node::default()
+        };
+        check(
+            serde_json::to_string(&node).unwrap(),
+            r#"{"nodeName":"n","startTime":null,"cpu":{},"memory":{},"rlimit":{"maxpid":9},"swap":{}}"#,
+        );
         let pod = Pod {
             ephemeral_storage: Some(Filesystem::default()),
             process_stats: Some(Processes { process_count: Some(4) }),
