@@ -1,11 +1,17 @@
-//! Objects a new cluster starts with: cluster DNS and the network add-on's permissions.
+//! Objects a new cluster starts with: cluster DNS, the add-ons' permissions, and where metrics are served.
 
-use crate::layout::{Layout, Node};
+use crate::layout::{Layout, METRICS_SERVICE, Node};
 use crate::shell::run;
 use anyhow::Context;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
+    APIService, APIServiceSpec, ServiceReference,
+};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// A client that may do anything, whatever roles exist yet.
@@ -25,6 +31,36 @@ pub fn apply(layout: &Layout) -> anyhow::Result<()> {
     )
     .map(drop)
     .context("the cluster's own manifests were refused")
+}
+
+/// Says that we serve the metrics API, and by whose certificate we are known; unless somebody else does by now.
+pub async fn register_metrics(layout: &Layout, client: &kube::Client) -> anyhow::Result<()> {
+    let api: Api<APIService> = Api::all(client.clone());
+    let name = "v1beta1.metrics.k8s.io";
+    let server = |s: APIService| s.spec.and_then(|s| s.service).and_then(|s| s.name).unwrap_or_default();
+    if api.get_opt(name).await?.is_some_and(|s| server(s) != METRICS_SERVICE) {
+        return Ok(());
+    }
+    let service = APIService {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        spec: Some(APIServiceSpec {
+            group: Some("metrics.k8s.io".to_owned()),
+            version: Some("v1beta1".to_owned()),
+            group_priority_minimum: 100,
+            version_priority: 100,
+            ca_bundle: Some(ByteString(fs::read(layout.sub("pki/ca.crt"))?)),
+            service: Some(ServiceReference {
+                namespace: Some("kube-system".to_owned()),
+                name: Some(METRICS_SERVICE.to_owned()),
+                port: Some(443),
+            }),
+            ..APIServiceSpec::default()
+        }),
+        status: None,
+    };
+    let how = PatchParams::apply("gantry-up").force();
+    api.patch(name, &how, &Patch::Apply(&service)).await.context("the metrics API was not registered")?;
+    Ok(())
 }
 
 /// Waits until the apiserver says it is ready.

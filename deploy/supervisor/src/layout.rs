@@ -15,6 +15,10 @@ pub const CLUSTER_DOMAIN: &str = "cluster.local";
 pub const BRIDGE: &str = "gantry0";
 pub const API_PORT: u16 = 6443;
 pub const REGISTRY_PORT: u16 = 5000;
+/// Where the metrics API is served; `deploy/manifests/metrics.yaml` leads there.
+pub const METRICS_PORT: u16 = 4443;
+/// The Service of the metrics API, in `kube-system`.
+pub const METRICS_SERVICE: &str = "gantry-metrics";
 /// The host name images carry; containerd resolves it to the local registry through a mirror entry.
 pub const REGISTRY_HOST: &str = "registry.gantry.internal";
 

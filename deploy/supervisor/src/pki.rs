@@ -1,12 +1,14 @@
 //! The cluster's credentials, laid out as kubeadm lays out `/etc/kubernetes`.
 
-use crate::layout::{API_PORT, API_SERVICE, CLUSTER_DOMAIN, Layout, Node, address};
+use crate::layout::{API_PORT, API_SERVICE, CLUSTER_DOMAIN, Layout, METRICS_SERVICE, Node, address};
 use gantry_pki::kubeconfig::Kubeconfig;
+use gantry_pki::verify::facts;
 use gantry_pki::{Ca, Cluster, Profile, ensure as pki_node};
 use k8s_openapi::jiff::Timestamp;
 
 /// The add-ons' identities by kubeconfig; `deploy/manifests` grants them their rights.
-const ADDONS: [(&str, &str); 2] = [("network", "gantry:network"), ("local-volumes", "gantry:local-volumes")];
+const ADDONS: [(&str, &str); 3] =
+    [("network", "gantry:network"), ("local-volumes", "gantry:local-volumes"), ("metrics", "gantry:metrics")];
 
 /// Makes and renews what is due.
 pub fn ensure(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
@@ -46,8 +48,24 @@ pub fn ensure(layout: &Layout, nodes: &[Node]) -> anyhow::Result<()> {
         .to_yaml();
         gantry_pki::write_private(&file, &text)?;
     }
+    metrics(&files, now)?;
     // The name README and deploy/up promise.
     let admin = gantry_pki::read(&files.admin())?;
     gantry_pki::write_private(&layout.admin_kubeconfig(), &admin)?;
+    Ok(())
+}
+
+/// The serving certificate of the metrics API, for the name the apiserver looks for.
+fn metrics(files: &gantry_pki::Layout, now: Timestamp) -> anyhow::Result<()> {
+    let (cert, key) = (files.cert("metrics"), files.key("metrics"));
+    let lasts = |text: &str| facts(text).is_ok_and(|facts| now < pki_node::renewal(&facts));
+    if key.exists() && gantry_pki::read(&cert).is_ok_and(|text| lasts(&text)) {
+        return Ok(());
+    }
+    let ca = Ca::load(&gantry_pki::read(&files.ca_cert())?, &gantry_pki::read(&files.ca_key())?)?;
+    let names = vec![format!("{METRICS_SERVICE}.kube-system.svc"), address(1).to_string()];
+    let issued = ca.issue(&Profile::server(METRICS_SERVICE, names), now)?;
+    gantry_pki::write_private(&key, &issued.key)?;
+    gantry_pki::write_public(&cert, &issued.cert)?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What runs: one row a daemon, with the flags its upstream twin has.
 
 use crate::layout::{
-    API_PORT, CLUSTER_DOMAIN, DNS_SERVICE, Layout, Node, POD_CIDR, REGISTRY_PORT, SERVICE_CIDR, Spec, address,
+    API_PORT, CLUSTER_DOMAIN, DNS_SERVICE, Layout, METRICS_PORT, Node, POD_CIDR, REGISTRY_PORT, SERVICE_CIDR,
+    Spec, address,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ pub fn all(layout: &Layout, spec: &Spec, nodes: &[Node]) -> Vec<Unit> {
     }
     units.push(controller_manager(layout));
     units.push(scheduler(layout));
+    units.push(metrics(layout));
     for node in nodes {
         units.extend([network(layout, node), kubelet(layout, node), kube_proxy(layout, node)]);
         units.push(local_volumes(layout, node));
@@ -143,6 +145,22 @@ fn scheduler(layout: &Layout) -> Unit {
         ("leader-elect", "true"),
     ]);
     unit("scheduler", layout.bin("scheduler"), args)
+}
+
+fn metrics(layout: &Layout) -> Unit {
+    let pki = |f: &str| layout.text(&format!("pki/{f}"));
+    let mut args = flags(&[
+        ("kubeconfig", &layout.text("metrics.conf")),
+        ("bind-address", &address(1).to_string()),
+        ("secure-port", &METRICS_PORT.to_string()),
+        ("tls-cert-file", &pki("metrics.crt")),
+        ("tls-private-key-file", &pki("metrics.key")),
+        ("metric-resolution", "15s"),
+        ("kubelet-certificate-authority", &pki("ca.crt")),
+        ("kubelet-preferred-address-types", "InternalIP,Hostname"),
+    ]);
+    args.push("--kubelet-use-node-status-port".into());
+    unit("metrics", layout.bin("metrics"), args)
 }
 
 /// Places a unit on its node: in the node's namespace, under the node's own name unless it is the first.
@@ -261,7 +279,7 @@ mod tests {
         let layout = Layout { dir: "/c".into(), bins: "/b".into(), repo: "/r".into() };
         let spec = Spec { nodes: 3, etcd: true };
         let units = all(&layout, &spec, &layout::nodes(&spec));
-        assert_eq!(units.len(), 5 + 5 * 3);
+        assert_eq!(units.len(), 6 + 5 * 3);
         let mut names: Vec<_> = units.iter().map(|u| &u.name).collect();
         names.sort();
         names.dedup();

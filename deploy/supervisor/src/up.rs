@@ -53,6 +53,7 @@ pub async fn run(flags: UpFlags) -> anyhow::Result<()> {
     addons::wait_apiserver(&client, PATIENCE).await?;
     progress.say(format!("apiserver ready {:.2}s after launch", launched.elapsed().as_secs_f64()));
     addons::apply(&layout)?;
+    addons::register_metrics(&layout, &client).await?;
     for node in loading {
         node.await??;
     }
