@@ -156,6 +156,12 @@ pub async fn start(context: &Context) -> anyhow::Result<()> {
     if on("pod-garbage-collector-controller") {
         lifecycle::pod_gc::start(&context.part());
     }
+    if on("powered-off-node-controller") {
+        lifecycle::powered_off::start(&context.part());
+    }
+    if on("roll-on-change-controller") {
+        workloads::roll_on_change::start(&context.part());
+    }
     if on("serviceaccount-controller") {
         identity::service_account::start(&context.part());
     }

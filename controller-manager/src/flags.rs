@@ -208,7 +208,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(total))
 }
 
-/// Every controller there is, by upstream's names.
+/// Every controller there is, by upstream's names; `powered-off-node-controller` and `roll-on-change-controller` are
+/// Gantry's own.
 pub const CONTROLLERS: &[&str] = &[
     "bootstrap-signer-controller",
     "certificatesigningrequest-approving-controller",
@@ -234,9 +235,11 @@ pub const CONTROLLERS: &[&str] = &[
     "persistentvolume-protection-controller",
     "persistentvolumeclaim-protection-controller",
     "pod-garbage-collector-controller",
+    "powered-off-node-controller",
     "replicaset-controller",
     "replicationcontroller-controller",
     "resourcequota-controller",
+    "roll-on-change-controller",
     "root-ca-certificate-publisher-controller",
     "service-cidr-controller",
     "serviceaccount-controller",

@@ -6,5 +6,6 @@ pub mod garbage_collector;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
+pub mod powered_off;
 pub mod resource_quota;
 pub mod taint_eviction;

@@ -12,5 +12,6 @@ pub mod job;
 mod pod_control;
 pub mod replicaset;
 pub mod replication;
+pub mod roll_on_change;
 pub mod statefulset;
 pub mod ttl_after_finished;

@@ -2,6 +2,7 @@
 //! before they had a node.
 
 use super::disruption;
+use super::powered_off::is_out_of_service;
 use super::taint_eviction::{BY_NODE, node_of, pods_by_node};
 use crate::context::Context;
 use gantry_client::{Informer, Key, Queue};
@@ -41,6 +42,13 @@ pub fn start(context: &Context) {
             to.add_after(Key::new(TERMINATED, ""), GATHER);
         }
         let node = node_of(pod);
+        // Its end is nobody's to report any more.
+        if !node.is_empty()
+            && pod.metadata.deletion_timestamp.is_some()
+            && known.store().get(&Key::new("", node)).is_some_and(|n| is_out_of_service(&n))
+        {
+            return to.add(Key::new(NODE, node));
+        }
         if node.is_empty() && pod.metadata.deletion_timestamp.is_some() {
             to.add(Key::of(&**pod));
         } else if !node.is_empty()
@@ -55,7 +63,7 @@ pub fn start(context: &Context) {
         let node = delta.object();
         if delta.is_deleted() {
             to.add_after(Key::new(NODE, node.metadata.name.as_deref().unwrap_or("")), QUARANTINE);
-        } else if out_of_service(node) {
+        } else if is_out_of_service(node) {
             to.add(Key::new(NODE, node.metadata.name.as_deref().unwrap_or("")));
         }
     });
@@ -68,21 +76,6 @@ pub fn start(context: &Context) {
         threshold,
     };
     context.run("pod-garbage-collector-controller", 2, controller, queue, barrier);
-}
-
-/// Somebody has vouched that the node is down and its pods may be taken for gone.
-fn out_of_service(node: &Node) -> bool {
-    let tainted = node
-        .spec
-        .iter()
-        .flat_map(|s| s.taints.iter().flatten())
-        .any(|t| t.key == "node.kubernetes.io/out-of-service");
-    let ready = node
-        .status
-        .iter()
-        .flat_map(|s| s.conditions.iter().flatten())
-        .any(|c| c.type_ == "Ready" && c.status == "True");
-    tainted && !ready
 }
 
 /// The terminated pods beyond the threshold, oldest first.
@@ -102,7 +95,7 @@ impl Controller {
         let name = key.name();
         let pods = self.pods.store().by_index(BY_NODE, name);
         if let Some(node) = self.nodes.store().get(&Key::new("", name)) {
-            if out_of_service(&node) {
+            if is_out_of_service(&node) {
                 for pod in pods.iter().filter(|p| p.metadata.deletion_timestamp.is_some()) {
                     self.force(key, pod, "", "").await?;
                 }
