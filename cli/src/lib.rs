@@ -1,7 +1,7 @@
 //! kctl, the command line client: `kubectl`'s commands, flags, columns, messages and exit codes.
 //!
 //! Owns: flag parsing ([`flags`]), the kubeconfig ([`config`]), resource names and manifests ([`resources`]),
-//! printers ([`print`]), `describe`, apply and the commands themselves.
+//! printers ([`print`]), `describe`, `why`, apply and the commands themselves.
 //!
 //! Tasks and channels: one current-thread runtime per run, started only for commands that speak to a server;
 //! streams (exec, attach, port-forward) run as tasks on it.
@@ -21,6 +21,7 @@ mod flags;
 mod print;
 mod resources;
 mod rest;
+mod why;
 
 /// Runs one command line (without the program's name) and says the exit code.
 pub fn run(args: Vec<String>) -> i32 {

@@ -1,4 +1,8 @@
-//! `drain`: cordon, then evict what may go.
+//! `drain`: cordon, then evict what may go, all of it at once.
+
+mod evict;
+mod judge;
+mod presence;
 
 use super::{Outcome, common, node};
 use crate::context::Context;
@@ -6,13 +10,12 @@ use crate::error::{Error, Result, message};
 use crate::flags::{Args, Flag, on, text};
 use crate::print::DryRun;
 use crate::resources::{Info, builder};
-use crate::rest;
-use gantry_types::Document;
+use evict::Evictor;
+use gantry_machinery::selector::Selector;
 use gantry_types::field::go_quote;
-use http::Method;
-use serde_json::json;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use gantry_types::k8s_openapi::jiff::Timestamp;
+use judge::{Policy, Verdict, judge};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const FLAGS: &[Flag] = &[
     common::SELECTOR,
@@ -25,232 +28,203 @@ pub const FLAGS: &[Flag] = &[
     text("grace-period", "Period of time in seconds given to each pod to terminate gracefully.")
         .default("-1"),
     text("timeout", "The length of time to wait before giving up, zero means infinite").default("0s"),
-    text("chunk-size", "Accepted for compatibility.").default("500"),
-    text("skip-wait-for-delete-timeout", "Accepted for compatibility.").default("0"),
+    text("chunk-size", "Return large lists in chunks rather than all at once. Pass 0 to disable.")
+        .default("500"),
+    text(
+        "skip-wait-for-delete-timeout",
+        "If pod DeletionTimestamp older than N seconds, skip waiting for the pod. Seconds must be greater than 0 to skip.",
+    )
+    .default("0"),
 ];
 
-/// What drain does with a pod.
-#[derive(Debug, PartialEq)]
-enum Verdict {
-    Evict,
-    Skip,
-    Warn(&'static str),
-    Refuse(&'static str),
+/// What of a command line concerns every node.
+struct Drain {
+    policy: Policy,
+    selector: String,
+    chunk: i64,
+    dry: DryRun,
+    grace: i64,
+    delete: bool,
+    timeout: Option<std::time::Duration>,
 }
 
-#[derive(Clone, Copy)]
-struct Policy {
-    force: bool,
-    ignore_daemon_sets: bool,
-    delete_local: bool,
+impl Drain {
+    fn read(args: &Args) -> Result<Self> {
+        let selector = args.text("pod-selector").to_owned();
+        if Selector::parse(&selector).is_err() {
+            return Err(message("--pod-selector=<pod_selector> must be a valid label selector"));
+        }
+        Ok(Self {
+            policy: Policy {
+                force: args.on("force"),
+                ignore_daemon_sets: args.on("ignore-daemonsets"),
+                delete_local: args.on("delete-emptydir-data"),
+                skip_deleted: args.int("skip-wait-for-delete-timeout")?,
+            },
+            selector,
+            chunk: args.int("chunk-size")?,
+            dry: DryRun::read(args)?,
+            grace: args.int("grace-period")?,
+            delete: args.on("disable-eviction"),
+            timeout: args.duration("timeout")?,
+        })
+    }
 }
 
-fn judge(pod: &Document, p: Policy) -> Verdict {
-    #[derive(serde::Deserialize)]
-    struct Owner {
-        kind: String,
-        #[serde(default)]
-        controller: bool,
+/// Several refusals on one line, as Go joins them; equal ones once.
+fn joined(errors: &[Error]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in errors.iter().map(Error::bare) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
     }
-    if pod.annotation("kubernetes.io/config.mirror").is_some() {
-        return Verdict::Skip;
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
     }
-    let owners: Vec<Owner> = pod.get_at(&["metadata", "ownerReferences"]).unwrap_or_default();
-    let controller = owners.iter().find(|o| o.controller);
-    let done = matches!(pod.str_at(&["status", "phase"]), Some("Succeeded" | "Failed"));
-    if controller.is_some_and(|c| c.kind == "DaemonSet") {
-        return match p.ignore_daemon_sets {
-            _ if done => Verdict::Evict,
-            true => Verdict::Warn("ignoring DaemonSet-managed Pods"),
-            false => Verdict::Refuse("DaemonSet-managed Pods (use --ignore-daemonsets to ignore)"),
-        };
-    }
-    if done {
-        return Verdict::Evict;
-    }
-    let volumes: Vec<BTreeMap<String, serde::de::IgnoredAny>> =
-        pod.get_at(&["spec", "volumes"]).unwrap_or_default();
-    if volumes.iter().any(|v| v.contains_key("emptyDir")) && !p.delete_local {
-        return Verdict::Refuse("Pods with local storage (use --delete-emptydir-data to override)");
-    }
-    if controller.is_none() && !p.force {
-        return Verdict::Refuse("Pods that declare no controller (use --force to override)");
-    }
-    Verdict::Evict
 }
 
 pub async fn run(cx: Context, args: Args) -> Outcome {
-    let dry = DryRun::read(&args)?;
-    let deadline = common::deadline(args.duration("timeout")?);
-    for info in node::nodes(&cx, &args, "drain").await? {
-        node::set_unschedulable(&cx, &info, true, dry).await?;
-        match pods(&cx, &args, &info, dry, deadline).await {
+    let drain = Drain::read(&args)?;
+    let nodes = node::nodes(&cx, &args, "drain").await?;
+    for info in &nodes {
+        node::set_unschedulable(&cx, info, true, drain.dry).await?;
+    }
+    let (mut failed, mut pending) = (Vec::new(), Vec::new());
+    for info in &nodes {
+        match empty(&cx, &drain, info).await {
             Ok(()) => {
-                outln!("{} drained{}", info.named(), if dry == DryRun::None { "" } else { " (dry run)" })
+                let note = if drain.dry == DryRun::None { "" } else { " (dry run)" };
+                outln!("{} drained{note}", info.named());
             }
-            Err(e) => {
-                eprintln!(
-                    "error: unable to drain node {} due to error: {}, continuing command...",
-                    go_quote(&info.name),
-                    e.bare()
-                );
-                eprintln!("There are pending nodes to be drained:\n {}", info.name);
-                return Err(e);
+            Err(errors) => {
+                let (name, why) = (go_quote(&info.name), joined(&errors));
+                eprintln!("error: unable to drain node {name} due to error: {why}, continuing command...");
+                pending.push(&info.name);
+                failed.extend(errors);
             }
         }
     }
-    Ok(())
+    if !pending.is_empty() {
+        eprintln!("There are pending nodes to be drained:");
+        pending.iter().for_each(|name| eprintln!(" {name}"));
+    }
+    match failed.len() {
+        0 | 1 => Error::all(failed),
+        // kubectl tells several without a word before them.
+        _ => Err(Error::Plain(failed.iter().map(Error::bare).collect::<Vec<_>>().join("\n"))),
+    }
 }
 
-async fn pods(
+/// Frees a node of its pods, and tells who is left where that fails.
+async fn empty(cx: &Context, drain: &Drain, node: &Info) -> std::result::Result<(), Vec<Error>> {
+    let (going, warnings) = select(cx, drain, node).await?;
+    if !warnings.is_empty() {
+        eprintln!("Warning: {warnings}");
+    }
+    if drain.dry == DryRun::Client {
+        for pod in &going {
+            outln!("evicting pod {}/{} (dry run)", pod.namespace.as_deref().unwrap_or_default(), pod.name);
+        }
+        return Ok(());
+    }
+    if going.is_empty() {
+        return Ok(());
+    }
+    let errors = Evictor::new(cx, drain, &node.name).run(&going).await;
+    if errors.is_empty() {
+        return Ok(());
+    }
+    match select(cx, drain, node).await {
+        Ok((left, _)) if !left.is_empty() => {
+            let (name, why) = (go_quote(&node.name), joined(&errors));
+            eprintln!("There are pending pods in node {name} when an error occurred: {why}");
+            left.iter().for_each(|pod| eprintln!("pod/{}", pod.name));
+        }
+        Ok(_) => {}
+        Err(more) => {
+            eprint!("Following errors occurred while getting the list of pods to delete:\n{}", joined(&more));
+        }
+    }
+    Err(errors)
+}
+
+/// The pods of a node that are to go, and what there is to warn of.
+async fn select(
     cx: &Context,
-    args: &Args,
+    drain: &Drain,
     node: &Info,
-    dry: DryRun,
-    deadline: Option<tokio::time::Instant>,
-) -> Result<()> {
-    let resource = cx.resource("pods").await?;
-    let query = builder::Query {
-        field_selector: format!("spec.nodeName={}", node.name),
-        selector: args.text("pod-selector").to_owned(),
-        ..Default::default()
+) -> std::result::Result<(Vec<Info>, String), Vec<Error>> {
+    let pods = async {
+        let resource = cx.resource("pods").await?;
+        let query = builder::Query {
+            field_selector: format!("spec.nodeName={}", node.name),
+            selector: drain.selector.clone(),
+            chunk: drain.chunk,
+            ..Default::default()
+        };
+        let found = builder::list(cx, &resource, None, &query).await?;
+        Ok(found.into_iter().map(|pod| builder::listed(&resource, pod)).collect::<Vec<_>>())
     };
-    let policy = Policy {
-        force: args.on("force"),
-        ignore_daemon_sets: args.on("ignore-daemonsets"),
-        delete_local: args.on("delete-emptydir-data"),
-    };
-    let mut refused: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut warned: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let pods: Vec<Info> = pods.await.map_err(|e: Error| vec![e])?;
+    let mut known: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
+    let (mut refused, mut warned): (BTreeMap<String, Vec<String>>, BTreeMap<String, Vec<String>>) =
+        Default::default();
     let mut going = Vec::new();
-    for pod in builder::list(cx, &resource, None, &query).await? {
-        let name = format!("{}/{}", pod.namespace(), pod.name());
-        match judge(&pod, policy) {
-            Verdict::Evict => going.push(builder::listed(&resource, pod)),
+    for pod in pods {
+        let namespace = pod.namespace.clone().unwrap_or_default();
+        let orphaned = match judge::daemon_set(&pod.object) {
+            Some(set) => {
+                let key = (namespace.clone(), set);
+                if !known.contains_key(&key) {
+                    let trouble = find_daemon_set(cx, &key.0, &key.1).await.err();
+                    known.insert(key.clone(), trouble);
+                }
+                known[&key].clone()
+            }
+            None => None,
+        };
+        let name = format!("{namespace}/{}", pod.name);
+        match judge(&pod.object, drain.policy, orphaned.as_deref(), Timestamp::now()) {
+            Verdict::Evict => going.push(pod),
             Verdict::Skip => {}
-            Verdict::Warn(why) => warned.entry(why).or_default().push(name),
+            Verdict::Warn { why, go } => {
+                warned.entry(why).or_default().push(name);
+                if go {
+                    going.push(pod);
+                }
+            }
             Verdict::Refuse(why) => refused.entry(why).or_default().push(name),
         }
     }
     if !refused.is_empty() {
-        return Error::all(
-            refused
-                .iter()
-                .map(|(why, pods)| message(format!("cannot delete {why}: {}", pods.join(", "))))
-                .collect(),
-        );
+        let told = |(why, pods): (&String, &Vec<String>)| {
+            message(format!("cannot delete {why}: {}", pods.join(", ")))
+        };
+        return Err(refused.iter().map(told).collect());
     }
-    for (why, pods) in warned {
-        eprintln!("Warning: {why}: {}", pods.join(", "));
-    }
-    let going: Vec<Rc<Info>> = going.into_iter().map(Rc::new).collect();
-    for pod in &going {
-        evict(cx, args, pod, dry, deadline).await?;
-    }
-    for pod in going.iter().filter(|_| dry == DryRun::None) {
-        let uid = pod.object.uid().to_owned();
-        let gone =
-            common::follow(cx, pod, deadline, |now| Ok(now.is_none_or(|n| n.uid() != uid).then_some(())))
-                .await?;
-        if gone.is_none() {
-            return Err(message(format!("drain did not complete within {}", args.text("timeout"))));
-        }
-        outln!("{} evicted", pod.named());
-    }
-    Ok(())
+    let warnings: Vec<String> =
+        warned.iter().map(|(why, pods)| format!("{why}: {}", pods.join(", "))).collect();
+    Ok((going, warnings.join("; ")))
 }
 
-async fn evict(
-    cx: &Context,
-    args: &Args,
-    pod: &Info,
-    dry: DryRun,
-    deadline: Option<tokio::time::Instant>,
-) -> Result<()> {
-    let namespace = pod.namespace.as_deref().unwrap_or_default();
-    let dry_text = match dry {
-        DryRun::None => "",
-        DryRun::Client => " (dry run)",
-        DryRun::Server => " (server dry run)",
+/// Whether a pod's DaemonSet is there.
+async fn find_daemon_set(cx: &Context, namespace: &str, name: &str) -> std::result::Result<(), String> {
+    let find = async {
+        let path = cx.resource("daemonsets").await?.object_path(Some(namespace), name);
+        cx.rest().await?.get(&path).await
     };
-    let mut options = Document::default();
-    if args.int("grace-period")? >= 0 {
-        options.set_at(&["gracePeriodSeconds"], args.int("grace-period")?);
-    }
-    if dry == DryRun::Server {
-        options.set_at(&["dryRun"], ["All"]);
-    }
-    let delete = args.on("disable-eviction");
-    loop {
-        outln!("{} pod {namespace}/{}{dry_text}", if delete { "deleting" } else { "evicting" }, pod.name);
-        if dry == DryRun::Client {
-            return Ok(());
-        }
-        let rest = cx.rest().await?;
-        let sent = if delete {
-            let mut body = options.clone();
-            body.set_type("v1", "DeleteOptions");
-            rest.call(Method::DELETE, &pod.path(), rest::JSON, Some((rest::JSON, body.to_json()))).await
-        } else {
-            let body = Document::from_typed(&json!({"apiVersion": "policy/v1", "kind": "Eviction",
-                "metadata": {"name": pod.name, "namespace": namespace}, "deleteOptions": options.map()}))?;
-            let path = format!("{}/eviction", pod.path());
-            rest.call(Method::POST, &path, rest::JSON, Some((rest::JSON, body.to_json()))).await
-        };
-        let Err(refusal) = sent else { return Ok(()) };
-        let (name, space) = (go_quote(&pod.name), go_quote(namespace));
-        let later = match answer(&refusal) {
-            Answer::Gone => return Ok(()),
-            Answer::Refused => {
-                return Err(message(format!(
-                    "error when evicting pods/{name} -n {space}: {}",
-                    refusal.bare()
-                )));
-            }
-            Answer::Budget => format!("pods/{name} -n {space}"),
-            // Such a namespace deletes its pods itself: this one is waited for once it is marked.
-            Answer::Terminating => match rest.get(&pod.path()).await {
-                Ok(now) if now.deleting() || now.uid() != pod.object.uid() => return Ok(()),
-                Err(e) if e.is_not_found() => return Ok(()),
-                _ => format!("pod {name} from terminating namespace {space}"),
-            },
-        };
-        eprintln!("error when evicting {later} (will retry after 5s): {}", refusal.bare());
-        let next = tokio::time::Instant::now() + RETRY;
-        if deadline.is_some_and(|d| d < next) {
-            return Err(message(format!(
-                "error when evicting pods/{name} -n {space}: global timeout reached: {}",
-                args.text("timeout")
-            )));
-        }
-        tokio::time::sleep_until(next).await;
+    match find.await {
+        Ok(_) => Ok(()),
+        Err(e) if e.is_not_found() => Err(e.bare()),
+        Err(e) => Err(format!("{}{}", judge::UNKNOWN, e.bare())),
     }
 }
 
-/// Between two attempts at a pod.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// What a refused eviction means.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Gone,
-    /// A disruption budget is in the way: it may let go later.
-    Budget,
-    /// Its namespace is going.
-    Terminating,
-    Refused,
-}
-
-fn answer(refusal: &Error) -> Answer {
-    if refusal.is_not_found() {
-        Answer::Gone
-    } else if refusal.is_reason("TooManyRequests") {
-        Answer::Budget
-    } else if refusal.is_reason("Forbidden") && refusal.has_cause("NamespaceTerminating") {
-        Answer::Terminating
-    } else {
-        Answer::Refused
-    }
+/// The UIDs of objects.
+fn uids(pods: &[Info]) -> BTreeSet<String> {
+    pods.iter().map(|p| p.object.uid().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -258,40 +232,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_apart() {
-        let check = |code: u16, reason: &str, details: &str, want: Answer| {
-            let text = format!(
-                r#"{{"kind":"Status","apiVersion":"v1","code":{code},"reason":"{reason}","details":{details}}}"#
-            );
-            let error = Error::Api(Box::new(serde_json::from_str(&text).unwrap()));
-            assert_eq!(answer(&error), want, "{text}");
+    fn several_errors_share_a_line() {
+        let check = |texts: &[&str], expected: &str| {
+            let errors: Vec<Error> = texts.iter().map(|t| message(*t)).collect();
+            assert_eq!(joined(&errors), expected);
         };
-        check(404, "NotFound", "{}", Answer::Gone);
-        check(429, "TooManyRequests", "{}", Answer::Budget);
-        check(403, "Forbidden", "{}", Answer::Refused);
-        check(403, "Forbidden", r#"{"causes":[{"reason":"NamespaceTerminating"}]}"#, Answer::Terminating);
-    }
-
-    #[test]
-    fn pods_are_judged() {
-        let check = |pod: &str, force: bool, expected: &str| {
-            let d = Document::from_json(pod.as_bytes()).unwrap();
-            let p = Policy { force, ignore_daemon_sets: force, delete_local: false };
-            assert!(format!("{:?}", judge(&d, p)).starts_with(expected), "{pod}: {:?}", judge(&d, p));
-        };
-        check("{}", false, "Refuse(\"Pods that declare no controller");
-        check("{}", true, "Evict");
-        check(r#"{"status":{"phase":"Failed"}}"#, false, "Evict");
-        let owned = |k: &str, rest: &str| {
-            format!(r#"{{"metadata":{{"ownerReferences":[{{"kind":"{k}","controller":true}}]}}{rest}}}"#)
-        };
-        check(&owned("DaemonSet", ""), false, "Refuse(\"DaemonSet");
-        check(&owned("DaemonSet", ""), true, "Warn");
-        check(&owned("ReplicaSet", ""), false, "Evict");
-        check(
-            &owned("ReplicaSet", r#","spec":{"volumes":[{"name":"a","emptyDir":{}}]}"#),
-            false,
-            "Refuse(\"Pods with local",
-        );
+        check(&["a"], "a");
+        check(&["a", "b", "a"], "[a, b]");
     }
 }
