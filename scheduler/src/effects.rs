@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use parking_lot::Mutex;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// Writes in flight at once.
 const WRITES: usize = 64;
@@ -59,7 +61,30 @@ pub struct Effects {
     claims: Informer<PersistentVolumeClaim>,
     extenders: Extenders,
     slots: Arc<Semaphore>,
+    turns: Turns,
     done: mpsc::UnboundedSender<Done>,
+}
+
+/// The last work asked for each pod that has some: the next waits for it.
+#[derive(Clone, Default)]
+struct Turns(Arc<Mutex<HashMap<Box<str>, Arc<Notify>>>>);
+
+impl Turns {
+    /// What to announce the end of the new work by, and what to wait for before it.
+    fn take(&self, uid: &str) -> (Arc<Notify>, Option<Arc<Notify>>) {
+        let mine = Arc::new(Notify::new());
+        let before = self.0.lock().insert(uid.into(), mine.clone());
+        (mine, before)
+    }
+
+    fn end(&self, uid: &str, mine: &Arc<Notify>) {
+        // One waits, now or soon: the permit is kept for it.
+        mine.notify_one();
+        let mut last = self.0.lock();
+        if last.get(uid).is_some_and(|l| Arc::ptr_eq(l, mine)) {
+            last.remove(uid);
+        }
+    }
 }
 
 fn reference(pod: &PodInfo) -> ObjectReference {
@@ -86,7 +111,8 @@ impl Effects {
         extenders: Extenders,
         done: mpsc::UnboundedSender<Done>,
     ) -> Self {
-        Self { client, recorder, claims, extenders, slots: Arc::new(Semaphore::new(WRITES)), done }
+        let slots = Arc::new(Semaphore::new(WRITES));
+        Self { client, recorder, claims, extenders, slots, turns: Turns::default(), done }
     }
 
     fn pods(&self, pod: &PodInfo) -> Api<Pod> {
@@ -102,9 +128,26 @@ impl Effects {
         });
     }
 
+    /// As [`Effects::run`], after all that was asked for this pod before: a pod that is bound must not be told
+    /// afterwards that it cannot be.
+    fn run_in_turn(&self, pod: &PodInfo, bounded: bool, work: impl Future<Output = ()> + Send + 'static) {
+        let (slots, turns, uid) = (self.slots.clone(), self.turns.clone(), pod.uid.clone());
+        let before = turns.take(&uid);
+        tokio::spawn(async move {
+            let (mine, before) = before;
+            if let Some(before) = before {
+                before.notified().await;
+            }
+            // The semaphore is never closed.
+            let _slot = if bounded { slots.acquire_owned().await.ok() } else { None };
+            work.await;
+            turns.end(&uid, &mine);
+        });
+    }
+
     /// Takes the steps that lead to a bound pod and tells the loop how it went.
     pub fn bind(&self, pod: Arc<PodInfo>, node: String, steps: Vec<Step>) {
-        let this = self.clone();
+        let (this, of) = (self.clone(), pod.clone());
         let slow = steps.iter().any(|s| matches!(s, Step::AwaitClaims { .. }));
         let work = async move {
             let mut failure = None;
@@ -123,17 +166,14 @@ impl Effects {
             }
             if failure.is_none() {
                 let text = format!("Successfully assigned {} to {node}", pod.key());
-                this.recorder.event(&reference(&pod), EventType::Normal, "Scheduled", text);
+                let what = ("Scheduled", "Binding");
+                this.recorder.action(&reference(&pod), None, EventType::Normal, what, text);
             }
             // The loop is gone only when the process ends.
             let _ = this.done.send(Done::Bound { pod, failure });
         };
-        if slow {
-            // Waiting for volumes must not keep others from being bound.
-            tokio::spawn(work);
-        } else {
-            self.run(work);
-        }
+        // Waiting for volumes must not keep others from being bound.
+        self.run_in_turn(&of, !slow, work);
     }
 
     async fn take(&self, pod: &PodInfo, step: Step) -> Result<(), Failure> {
@@ -233,15 +273,16 @@ impl Effects {
         nomination: Nomination,
         write: bool,
     ) {
-        let this = self.clone();
-        self.run(async move {
+        let (this, of) = (self.clone(), pod.clone());
+        self.run_in_turn(&of, true, async move {
             let mut note = message.clone();
             if note.len() > NOTE {
                 let end = (0..=NOTE - 4).rev().find(|i| note.is_char_boundary(*i)).unwrap_or(0);
                 note.truncate(end);
                 note.push_str(" ...");
             }
-            this.recorder.event(&reference(&pod), EventType::Warning, "FailedScheduling", note);
+            let what = ("FailedScheduling", "Scheduling");
+            this.recorder.action(&reference(&pod), None, EventType::Warning, what, note);
             if !write {
                 return;
             }
@@ -311,7 +352,8 @@ impl Effects {
         match self.pods(victim).delete(&victim.name, &params).await {
             Ok(_) => {
                 let text = format!("Preempted by pod {} on node {node}", by.uid);
-                self.recorder.event(&reference(victim), EventType::Normal, "Preempted", text);
+                let (what, by) = (("Preempted", "Preempting"), Some(reference(by)));
+                self.recorder.action(&reference(victim), by, EventType::Normal, what, text);
                 true
             }
             Err(error) if error.code() == Some(404) => true,
@@ -326,4 +368,25 @@ impl Effects {
 fn now() -> String {
     let now = Timestamp::now();
     now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_for_a_pod_is_done_in_the_order_it_was_asked() {
+        let turns = Turns::default();
+        let (first, none) = turns.take("a");
+        let (second, before) = turns.take("a");
+        assert!(none.is_none() && turns.take("b").1.is_none());
+        turns.end("a", &first);
+        // Told before it waits; and the map still has the later work.
+        before.unwrap().notified().await;
+        let (third, before) = turns.take("a");
+        turns.end("a", &second);
+        before.unwrap().notified().await;
+        turns.end("a", &third);
+        assert!(turns.take("a").1.is_none());
+    }
 }

@@ -82,7 +82,7 @@ pub async fn schedule(
         () = stop.cancelled() => return Ok(()),
     }
     let (sender, mut finished) = mpsc::unbounded_channel();
-    let recorder = Recorder::new(client.clone(), "default-scheduler", "");
+    let recorder = Recorder::in_series(client.clone(), "default-scheduler");
     let outside = Extenders::new(config.extenders, pods.clone(), nodes.clone())?;
     let effects = Effects::new(client, recorder, watched.claims.clone(), outside.clone(), sender);
     let mut state = State::new(config.profiles, config.backoff, effects, outside, metrics);

@@ -1,15 +1,18 @@
 //! Events as upstream's recorder makes them: repeated ones counted, similar ones combined, floods cut.
 
 mod correlate;
+mod series;
 
 use crate::error::{self, ApiError};
 use correlate::{Correlator, Outcome};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::api::events::v1::{Event as SeriesEvent, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
+use series::{Series, Telling};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -33,6 +36,9 @@ impl EventType {
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub regarding: ObjectReference,
+    /// Only `events.k8s.io` has this, and the action.
+    pub related: Option<ObjectReference>,
+    pub action: &'static str,
     pub kind: EventType,
     pub reason: String,
     pub message: String,
@@ -72,6 +78,15 @@ impl Recorder {
         Self(sender)
     }
 
+    /// A recorder whose events go to `events.k8s.io`, with actions and in series, as those of `controller`
+    /// (`default-scheduler`) on this host. Needs a runtime around it.
+    pub fn in_series(client: Client, controller: &str) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let (sender, receiver) = mpsc::channel(1000);
+        tokio::spawn(narrate(client, Series::new(controller, host.trim()), receiver));
+        Self(sender)
+    }
+
     /// A recorder whose events go nowhere, for tests of shells.
     pub fn discarding() -> Self {
         Self(mpsc::channel(1).0)
@@ -85,8 +100,22 @@ impl Recorder {
         reason: &str,
         message: impl Into<String>,
     ) {
+        self.action(regarding, None, kind, (reason, ""), message);
+    }
+
+    /// As [`Recorder::event`], with what was done about the object, and another object that has to do with it.
+    pub fn action(
+        &self,
+        regarding: &ObjectReference,
+        related: Option<ObjectReference>,
+        kind: EventType,
+        (reason, action): (&str, &'static str),
+        message: impl Into<String>,
+    ) {
         let report = Report {
             regarding: regarding.clone(),
+            related,
+            action,
             kind,
             reason: reason.to_owned(),
             message: message.into(),
@@ -96,6 +125,78 @@ impl Recorder {
         if let Err(mpsc::error::TrySendError::Full(report)) = self.0.try_send(report) {
             tracing::warn!(reason = report.reason, "event queue is full, dropping an event");
         }
+    }
+}
+
+/// Sends what is told, and the counts of series once they are over.
+async fn narrate(client: Client, mut series: Series, mut receiver: mpsc::Receiver<Report>) {
+    let over = Duration::from_secs(series::OVER_SECONDS.unsigned_abs());
+    let mut sweep = tokio::time::Instant::now() + over;
+    loop {
+        let tellings = tokio::select! {
+            report = receiver.recv() => match report {
+                None => return,
+                Some(report) => {
+                    if series.is_empty() {
+                        sweep = tokio::time::Instant::now() + over;
+                    }
+                    series.take(&report).into_iter().collect()
+                }
+            },
+            () = tokio::time::sleep_until(sweep), if !series.is_empty() => {
+                sweep += over;
+                series.sweep(Timestamp::now())
+            }
+        };
+        for telling in tellings {
+            for attempt in 0..TRIES {
+                let Some(pause) = again(attempt, tell(&client, &telling).await) else { break };
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// An event is tried so often, two minutes at most.
+const TRIES: u32 = 12;
+
+/// When to try again; `None` where the server has judged.
+fn again(attempt: u32, sent: Result<(), kube::Error>) -> Option<Duration> {
+    let error = sent.err()?;
+    if error.code().is_some() {
+        tracing::warn!(error = error::message(&error), "server rejected event (will not retry!)");
+        return None;
+    }
+    tracing::debug!(attempt, %error, "unable to write event (may retry after sleeping)");
+    let share = if attempt == 0 { rand::random::<f64>() } else { 1.0 };
+    Some(Duration::from_secs_f64(10.0 * share))
+}
+
+#[derive(Debug, Serialize)]
+struct Prolonged<'a> {
+    series: &'a EventSeries,
+}
+
+async fn tell(client: &Client, telling: &Telling) -> Result<(), kube::Error> {
+    let done = match telling {
+        Telling::New(event) => {
+            let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+            let api: Api<SeriesEvent> = Api::namespaced(client.clone(), namespace);
+            api.create(&PostParams::default(), event).await.map(drop)
+        }
+        Telling::Series { namespace, name, series } => {
+            let api: Api<SeriesEvent> = Api::namespaced(client.clone(), namespace);
+            let patch = Patch::Strategic(Prolonged { series });
+            api.patch(name, &PatchParams::default(), &patch).await.map(drop)
+        }
+    };
+    match done {
+        // Told by an earlier try; or the namespace is going, and the event would go with it.
+        Err(error) if error.is_already_exists() || matches!(error.code(), Some(403 | 404)) => {
+            tracing::debug!(error = error::message(&error), "event refused");
+            Ok(())
+        }
+        done => done,
     }
 }
 
@@ -118,24 +219,9 @@ impl Sender {
     async fn run(mut self, mut receiver: mpsc::Receiver<Report>) {
         while let Some(report) = receiver.recv().await {
             let Some(outcome) = self.correlator.take(&report) else { continue };
-            for attempt in 0..12 {
-                match self.send(&report, &outcome).await {
-                    Ok(()) => break,
-                    // The server has judged it: no use in trying again.
-                    Err(error) if error.code().is_some() => {
-                        tracing::warn!(
-                            reason = report.reason,
-                            error = error::message(&error),
-                            "server rejected event (will not retry!)"
-                        );
-                        break;
-                    }
-                    Err(error) => {
-                        tracing::debug!(attempt, %error, "unable to write event (may retry after sleeping)");
-                        let pause = if attempt == 0 { 10.0 * rand::random::<f64>() } else { 10.0 };
-                        tokio::time::sleep(Duration::from_secs_f64(pause)).await;
-                    }
-                }
+            for attempt in 0..TRIES {
+                let Some(pause) = again(attempt, self.send(&report, &outcome).await) else { break };
+                tokio::time::sleep(pause).await;
             }
         }
     }

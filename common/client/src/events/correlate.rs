@@ -141,6 +141,8 @@ mod tests {
 
     fn report(message: &str, second: i64) -> Report {
         Report {
+            related: None,
+            action: "",
             regarding: ObjectReference { name: Some("x".into()), ..Default::default() },
             kind: EventType::Normal,
             reason: "R".into(),

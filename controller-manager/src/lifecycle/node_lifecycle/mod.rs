@@ -120,6 +120,16 @@ fn tell(recorder: &Recorder, node: &Node, reason: &str, message: String) {
 }
 
 #[derive(Serialize)]
+struct LabelPatch {
+    metadata: LabelMeta,
+}
+
+#[derive(Serialize)]
+struct LabelMeta {
+    labels: std::collections::BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
 struct Patch<'a> {
     metadata: PatchMeta<'a>,
     spec: PatchSpec<'a>,
@@ -168,6 +178,14 @@ impl Reconcile for Controller {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         self.leases.synced().await;
         let Some(node) = self.nodes.store().get(key) else { return Ok(Next::Done) };
+        let labels = plan::labels(&node);
+        if !labels.is_empty() {
+            let patch = LabelPatch { metadata: LabelMeta { labels } };
+            let effect = Effect::patch::<Node>("", key.name(), PatchKind::Merge, &patch);
+            self.executor.apply(key, &effect).await?;
+            // The write brings the node back.
+            return Ok(Next::Done);
+        }
         let grace = if plan::condition(&node, "Ready").is_some() { self.grace } else { self.startup_grace };
         let silence = self.health.lock().silence(key.name());
         let stale = silence > grace;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -58,6 +59,18 @@ pub(super) fn unknown(node: &Node, now: Timestamp) -> Option<Node> {
         }
     }
     (condition(&changed, "Ready") != condition(node, "Ready")).then_some(changed)
+}
+
+/// The older names of labels, which follow the newer.
+const FOLLOWERS: [(&str, &str); 2] =
+    [("kubernetes.io/os", "beta.kubernetes.io/os"), ("kubernetes.io/arch", "beta.kubernetes.io/arch")];
+
+/// The labels the node lacks or has otherwise.
+pub(super) fn labels(node: &Node) -> BTreeMap<&'static str, String> {
+    let labels = node.metadata.labels.as_ref();
+    let of = |key: &str| labels.and_then(|l| l.get(key));
+    let stale = FOLLOWERS.iter().filter(|(newer, older)| of(newer).is_some() && of(newer) != of(older));
+    stale.filter_map(|(newer, older)| Some((*older, of(newer)?.clone()))).collect()
 }
 
 /// Whether `NoExecute` taints may be put on a node now.

@@ -1,4 +1,4 @@
-use super::plan::{Permit, adds_no_execute, taints, unknown};
+use super::plan::{Permit, adds_no_execute, labels, taints, unknown};
 use super::zones::{Limits, State, Zones, state};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSpec, NodeStatus, Taint};
@@ -115,4 +115,21 @@ fn one_node_at_a_time() {
     assert_eq!(zones.permit(&all[3], &all, now + Duration::from_secs(10)).0, Permit::Yes);
     let broken: Vec<_> = ["Ready=False", "Ready=Unknown"].map(node).map(Arc::new).into();
     assert_eq!(zones.permit(&broken[0], &broken, now).0, Permit::Never);
+}
+
+#[test]
+fn older_labels_follow_newer_ones() {
+    let check = |given: &[(&str, &str)], expected: &[(&str, &str)]| {
+        let mut node = node("");
+        node.metadata.labels = Some(given.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect());
+        let found = labels(&node);
+        let found: Vec<_> = found.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        assert_eq!(found, expected, "{given:?}");
+    };
+    let (os, old_os, arch, old_arch) =
+        ("kubernetes.io/os", "beta.kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/arch");
+    check(&[], &[]);
+    check(&[(os, "linux"), (arch, "arm64")], &[(old_arch, "arm64"), (old_os, "linux")]);
+    check(&[(os, "linux"), (old_os, "linux"), (old_arch, "amd64")], &[]);
+    check(&[(os, "linux"), (old_os, "plan9")], &[(old_os, "linux")]);
 }

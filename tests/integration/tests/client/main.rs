@@ -1,5 +1,7 @@
 //! The daemons' client against a real apiserver, over networks that misbehave.
 
+mod informers;
+mod port;
 mod proxy;
 
 use gantry_client::informer::{Informer, Scope};
