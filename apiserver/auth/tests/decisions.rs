@@ -93,7 +93,7 @@ fn decisions_are_upstreams() {
 async fn the_policy_is_planned_once() {
     let reader = Fixed::default();
     let planned = bootstrap::plan(&reader);
-    assert_eq!(planned.len(), 135);
+    assert_eq!(planned.len(), 137);
     assert!(planned.iter().all(|p| p.action == Action::Create));
     for p in &planned {
         reader.put(&p.resource, std::str::from_utf8(&p.object.to_json()).unwrap());

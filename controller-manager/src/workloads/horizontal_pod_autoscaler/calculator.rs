@@ -227,6 +227,10 @@ impl Setting<'_> {
 
     /// By one value that is shared among the pods, `target` for each.
     pub(super) fn by_share(&self, usage: i64, target: i64) -> Found {
+        if self.running == 0 {
+            // Nobody to share it: all of it shows.
+            return Found { replicas: whole(usage as f64 / target as f64), usage, utilization: None };
+        }
         let ratio = usage as f64 / (target as f64 * f64::from(self.running));
         let enough = self.tolerances.cover(ratio);
         let replicas = if enough { self.running } else { whole(usage as f64 / target as f64) };

@@ -231,7 +231,7 @@ impl Controller {
         let (mut metrics, mut partly) = (None, None);
         let size = match plan::aim(hpa, current) {
             Aim::Off => {
-                draft.off();
+                draft.off(hpa);
                 None
             }
             Aim::Fixed(replicas, reason) => Some(Size { replicas, reason: reason.into() }),
@@ -260,7 +260,7 @@ impl Controller {
                 self.publish(hpa, key, status, events).await?;
                 return Err(format!("failed to rescale: {words}"));
             }
-            draft.scaled(size);
+            draft.scaled(hpa, current, size);
             let behavior = hpa.spec.behavior.as_ref();
             let mut memories = self.memories.lock();
             memories.entry(key.clone()).or_default().scaled(behavior, current, size.replicas, draft.now);

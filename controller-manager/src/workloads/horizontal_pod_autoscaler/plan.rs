@@ -13,6 +13,9 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// The condition that tells a target this controller scaled to zero from one somebody turned off.
+const SCALED_TO_ZERO: &str = "ScaledToZero";
+
 pub(super) type Event = (EventType, &'static str, String);
 
 /// The autoscaler's status in the making.
@@ -61,9 +64,28 @@ pub(super) fn tolerances(hpa: &HorizontalPodAutoscaler, default: f64) -> Toleran
     }
 }
 
+/// Whether the autoscaler may go to no replicas at all: upstream's gate `HPAScaleToZero`, asked for with an
+/// annotation.
+pub(super) fn to_zero(hpa: &HorizontalPodAutoscaler) -> bool {
+    let asked = hpa.metadata.annotations.as_ref().and_then(|a| a.get("gantry.io/scale-to-zero"));
+    asked.is_some_and(|v| v == "true")
+}
+
+/// Whether it was this controller that took the last replica away, and not somebody who turned the target off.
+fn at_zero(hpa: &HorizontalPodAutoscaler) -> bool {
+    let conditions = hpa.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    to_zero(hpa) && conditions.into_iter().any(|c| c.type_ == SCALED_TO_ZERO && c.status == "True")
+}
+
+/// Whether a metric says something while there are no pods.
+fn sees_without_pods(hpa: &HorizontalPodAutoscaler) -> bool {
+    hpa.spec.metrics.iter().flatten().any(|m| matches!(m.type_.as_str(), "Object" | "External"))
+}
+
 pub(super) fn aim(hpa: &HorizontalPodAutoscaler, current: i32) -> Aim {
     let (min, max) = (min_replicas(hpa), hpa.spec.max_replicas);
     match current {
+        0 if at_zero(hpa) && (min != 0 || sees_without_pods(hpa)) => Aim::Metrics,
         0 => Aim::Off,
         _ if current > max => Aim::Fixed(max, "Current number of replicas above Spec.MaxReplicas"),
         _ if current < min => Aim::Fixed(min, "Current number of replicas below Spec.MinReplicas"),
@@ -112,15 +134,17 @@ impl Draft {
     }
 
     /// The target is turned off.
-    pub(super) fn off(&mut self) {
+    pub(super) fn off(&mut self, hpa: &HorizontalPodAutoscaler) {
         let message = "scaling is disabled since the replica count of the target is zero";
         self.condition("ScalingActive", false, "ScalingDisabled", message);
-        self.forget_zero();
+        if !to_zero(hpa) {
+            self.forget_zero();
+        }
     }
 
-    /// What only the gate for scaling to zero says, which is off.
+    /// What only those that may go to zero say.
     fn forget_zero(&mut self) {
-        self.status.conditions.iter_mut().for_each(|list| list.retain(|c| c.type_ != "ScaledToZero"));
+        self.status.conditions.iter_mut().for_each(|list| list.retain(|c| c.type_ != SCALED_TO_ZERO));
     }
 
     /// The largest of the proposals with its metric; an error where those that failed might have asked for more.
@@ -174,7 +198,7 @@ impl Draft {
         downscale_window: SignedDuration,
     ) -> Size {
         let desired = asked.0.max(0);
-        let reason = if desired > current {
+        let mut reason = if desired > current {
             format!("{} above target", asked.1)
         } else if desired < current {
             "All metrics below target".to_owned()
@@ -192,6 +216,13 @@ impl Draft {
         let Limited { replicas, able, limited } = memory.limit(desired, bounds);
         self.condition("AbleToScale", able.0, able.1, able.2);
         self.condition("ScalingLimited", limited.0, limited.1, limited.2);
+        let min = min_replicas(hpa);
+        if current == 0 && at_zero(hpa) && replicas < min {
+            if reason.is_empty() {
+                reason = "Current number of replicas below Spec.MinReplicas".to_owned();
+            }
+            return Size { replicas: min, reason };
+        }
         Size { replicas, reason }
     }
 
@@ -203,14 +234,22 @@ impl Draft {
         self.condition("AbleToScale", false, "FailedUpdateScale", message);
     }
 
-    pub(super) fn scaled(&mut self, size: &Size) {
+    pub(super) fn scaled(&mut self, hpa: &HorizontalPodAutoscaler, current: i32, size: &Size) {
         let (replicas, reason) = (size.replicas, &size.reason);
         let message = format!("the HPA controller was able to update the target scale to {replicas}");
         self.condition("AbleToScale", true, "SucceededRescale", message);
         let message = format!("New size: {replicas}; reason: {reason}");
         self.events.push((EventType::Normal, "SuccessfulRescale", message));
         self.status.last_scale_time = Some(Time(self.now));
-        self.forget_zero();
+        if !to_zero(hpa) {
+            self.forget_zero();
+        } else if current > 0 && replicas == 0 && min_replicas(hpa) == 0 && sees_without_pods(hpa) {
+            let message = "the HPA controller scaled the workload to zero";
+            self.condition(SCALED_TO_ZERO, true, "ScaledToZero", message);
+        } else {
+            let message = "the HPA controller did not scale the workload to zero";
+            self.condition(SCALED_TO_ZERO, false, "NotScaledToZero", message);
+        }
     }
 
     /// The status as it is to be written. `desired` is left as it was where there is none.

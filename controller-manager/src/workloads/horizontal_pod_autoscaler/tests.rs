@@ -282,6 +282,56 @@ fn bounds_need_no_metrics() {
 }
 
 #[test]
+fn it_goes_to_zero_and_back_where_that_is_asked_for() {
+    let metric = r#"{"type":"External","external":{"metric":{"name":"queue"},"target":{"type":"AverageValue","averageValue":"10"}}}"#;
+    let check = |annotated: bool, min: i32, metrics: &str, condition: &str, want: Aim| {
+        let mut hpa = autoscaler(&format!(r#","minReplicas":{min},"metrics":[{metrics}]"#));
+        if annotated {
+            hpa.metadata.annotations = Some([("gantry.io/scale-to-zero".into(), "true".into())].into());
+        }
+        let status = format!(r#"{{"desiredReplicas":0,"conditions":[{condition}]}}"#);
+        hpa.status = Some(serde_json::from_str(&status).unwrap());
+        assert_eq!(aim(&hpa, 0), want, "{annotated} {min} {condition}");
+        hpa
+    };
+    let zeroed = r#"{"type":"ScaledToZero","status":"True"}"#;
+    let hpa = check(true, 0, metric, zeroed, Aim::Metrics);
+    check(false, 0, metric, zeroed, Aim::Off);
+    // Somebody turned it off.
+    check(true, 0, metric, "", Aim::Off);
+    check(true, 0, metric, r#"{"type":"ScaledToZero","status":"False"}"#, Aim::Off);
+    check(true, 0, "", zeroed, Aim::Off);
+    let raised = check(true, 3, "", zeroed, Aim::Metrics);
+
+    let shown = |draft: &Draft| {
+        let all = draft.status.conditions.iter().flatten();
+        all.filter(|c| c.type_ == "ScaledToZero").map(|c| c.status.clone()).collect::<String>()
+    };
+    let spec: MetricSpec = serde_json::from_str(metric).unwrap();
+    let asked = |usage, replicas| {
+        propose(&spec, Ok(Reading::Value(usage)), &setting(&[], replicas), "n").unwrap().replicas
+    };
+    // Values are in millis.
+    assert_eq!((asked(0, 1), asked(0, 0), asked(25_000, 0)), (0, 0, 3));
+    let settle = |hpa: &HorizontalPodAutoscaler, current, desired| {
+        let mut draft = Draft::new(hpa, at(NOW));
+        let window = SignedDuration::ZERO;
+        let size = draft.settle(hpa, &mut Memory::default(), current, (desired, "queue"), window);
+        draft.scaled(hpa, current, &size);
+        (size.replicas, shown(&draft), size.reason)
+    };
+    assert_eq!(settle(&hpa, 2, 0), (0, "True".into(), "All metrics below target".into()));
+    assert_eq!(settle(&hpa, 0, 3), (3, "False".into(), "queue above target".into()));
+    // The limits know the least number of replicas; rules, where they ask for no change, do not.
+    assert_eq!(settle(&raised, 0, 0), (3, "False".into(), String::new()));
+    let mut ruled = raised.clone();
+    ruled.spec.behavior = Some(HorizontalPodAutoscalerBehavior::default());
+    let words = "Current number of replicas below Spec.MinReplicas";
+    assert_eq!(settle(&ruled, 0, 0), (3, "False".into(), words.into()));
+    assert_eq!(settle(&autoscaler(""), 2, 0).1, "");
+}
+
+#[test]
 fn the_largest_proposal_wins_unless_a_lost_one_might_be_larger() {
     let cpu = |percent: i32| -> MetricSpec {
         serde_json::from_str(&format!(

@@ -1,6 +1,7 @@
 //! The StatefulSet controller's shell.
 
 mod claims;
+mod growth;
 mod identity;
 mod plan;
 mod run;
@@ -13,11 +14,15 @@ use super::history::{self, Revisions, Update};
 use super::pod_control::{claim, may_adopt};
 use crate::context::{BY_CONTROLLER, Context, now, owner_index};
 use gantry_client::error::ApiError;
-use gantry_client::{Delta, Informer, Key, Queue, Recorder};
+use gantry_client::events::reference;
+use gantry_client::{Delta, EventType, Informer, Key, Queue, Recorder};
 use gantry_reconcile::{Barrier, Effect, Executor, Next, Reconcile, ownership, selector};
+use growth::Growth;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
+use parking_lot::Mutex;
 use plan::{Revision, Snapshot};
 use run::Hand;
 use std::collections::{HashMap, HashSet};
@@ -28,8 +33,11 @@ struct Controller {
     pods: Informer<Pod>,
     claims: Informer<PersistentVolumeClaim>,
     revisions: Informer<ControllerRevision>,
+    classes: Informer<StorageClass>,
     executor: Executor,
     recorder: Recorder,
+    /// Claims people were told of that cannot grow, with what was said.
+    told: Mutex<HashMap<String, String>>,
 }
 
 /// Wires the controller to its informers and starts it.
@@ -44,7 +52,15 @@ pub fn start(context: &Context) {
     let (to, known) = (queue.clone(), sets.clone());
     pods.on(move |delta| pod_changed(&to, &known, delta));
     let (to, known) = (queue.clone(), sets.clone());
-    claims.on(move |delta| claim_gone(&to, &known, delta));
+    claims.on(move |delta| claim_changed(&to, &known, delta));
+    let classes = context.informers.of::<StorageClass>();
+    let (to, known) = (queue.clone(), sets.clone());
+    classes.on(move |delta| {
+        let allowed = |c: &StorageClass| c.allow_volume_expansion == Some(true);
+        if delta.old().is_some_and(|old| allowed(old) != allowed(delta.object())) {
+            known.store().list().iter().filter(|s| growth::asked(s)).for_each(|s| to.add(Key::of(&**s)));
+        }
+    });
     let barrier = Barrier::default();
     barrier.track(&sets).track(&pods).track(&claims).track(&revisions);
     let controller = Controller {
@@ -52,8 +68,10 @@ pub fn start(context: &Context) {
         pods,
         claims,
         revisions,
+        classes,
         executor: context.executor("statefulset-controller", barrier.clone()),
         recorder: context.recorder("statefulset-controller", "statefulset-controller"),
+        told: Mutex::default(),
     };
     let workers = context.config.args.concurrent_statefulset_syncs;
     context.run("statefulset-controller", workers, controller, queue, barrier);
@@ -79,16 +97,19 @@ fn pod_changed(queue: &Queue<Key>, sets: &Informer<StatefulSet>, delta: &Delta<P
     }
 }
 
-/// A pod may be waiting for a claim of an earlier one to go, or need it made again.
-fn claim_gone(queue: &Queue<Key>, sets: &Informer<StatefulSet>, delta: &Delta<PersistentVolumeClaim>) {
-    if !delta.is_deleted() {
+/// A pod may be waiting for a claim of an earlier one to go, or need it made again; a claim that is bound may grow.
+fn claim_changed(queue: &Queue<Key>, sets: &Informer<StatefulSet>, delta: &Delta<PersistentVolumeClaim>) {
+    let phase = |c: &PersistentVolumeClaim| c.status.as_ref().and_then(|s| s.phase.clone());
+    let bound = delta.old().is_some_and(|old| phase(old) != phase(delta.object()));
+    if !delta.is_deleted() && !bound {
         return;
     }
     let meta = &delta.object().metadata;
     let namespace = meta.namespace.as_deref().unwrap_or("");
     let Some((rest, _)) = identity::parse(meta.name.as_deref().unwrap_or("")) else { return };
     for set in sets.store().list_namespace(namespace) {
-        if rest.strip_suffix(identity::name(&set)).is_some_and(|r| r.ends_with('-')) {
+        let theirs = rest.strip_suffix(identity::name(&set)).is_some_and(|r| r.ends_with('-'));
+        if theirs && (delta.is_deleted() || growth::asked(&set)) {
             queue.add(Key::of(&*set));
         }
     }
@@ -179,6 +200,33 @@ impl Controller {
         names.filter_map(|name| store.get(&Key::new(key.namespace(), &name)).map(|c| (name, c))).collect()
     }
 
+    /// Raises claims to what their templates request by now, where the set asks for it.
+    async fn grow(&self, key: &Key, set: &StatefulSet, snapshot: &Snapshot<'_>) -> Result<(), kube::Error> {
+        if !growth::asked(set) {
+            return Ok(());
+        }
+        let expandable = |class: &str| {
+            let class = self.classes.store().get(&Key::new("", class));
+            class.is_some_and(|c| c.allow_volume_expansion == Some(true))
+        };
+        for (name, claim) in &snapshot.claims {
+            let Some(template) = growth::template_of(set, name) else { continue };
+            match growth::growth(template, claim, expandable) {
+                None => _ = self.told.lock().remove(&format!("{}/{name}", key.namespace())),
+                Some(Growth::Raise(raised)) => {
+                    self.executor.apply(key, &Effect::update(&raised)).await?;
+                }
+                Some(Growth::Refused(words)) => {
+                    let name = format!("{}/{name}", key.namespace());
+                    if self.told.lock().insert(name, words.clone()).as_ref() != Some(&words) {
+                        self.recorder.event(&reference(set), EventType::Warning, "CannotGrowClaim", words);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes revisions that are of no use any more.
     async fn truncate(
         &self,
@@ -233,8 +281,9 @@ impl Reconcile for Controller {
             let changed = StatefulSet { status: Some(status), ..StatefulSet::clone(&set) };
             written = self.executor.apply(key, &Effect::update_status(&changed)).await.map(drop);
         }
+        let grown = self.grow(key, &set, &snapshot).await;
         let truncated = self.truncate(key, &set, &revisions, &snapshot).await;
-        result.and(written).and(truncated)?;
+        result.and(written).and(grown).and(truncated)?;
         Ok(plan.next.map_or(Next::Done, Next::After))
     }
 }

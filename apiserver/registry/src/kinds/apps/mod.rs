@@ -1,5 +1,6 @@
 //! `apps`.
 
+mod claim_growth;
 pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;

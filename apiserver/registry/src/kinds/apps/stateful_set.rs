@@ -343,6 +343,7 @@ impl Strategy for StatefulSets {
         let mut tolerated = Tolerated { service_name: true, template: false, claims: true };
         tolerated.template = !validate_spec(&had, &options, tolerated).is_empty();
         errs.extend(validate_spec(&spec, &options, tolerated));
+        let spec = super::claim_growth::disregarded(set, spec, &had);
         if !equal::values(&fixed(&spec), &fixed(&had)) {
             let why = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
             errs.push(Error::forbidden(&Path::new("spec"), why));

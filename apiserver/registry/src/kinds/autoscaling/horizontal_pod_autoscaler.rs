@@ -130,10 +130,21 @@ fn scaling_rules(rules: &HPAScalingRules, path: &Path) -> ErrorList {
     errs
 }
 
-fn validate_spec(spec: &HorizontalPodAutoscalerSpec, old: Option<&HorizontalPodAutoscalerSpec>) -> ErrorList {
+/// Whether a scaler may go to no replicas at all: upstream's gate `HPAScaleToZero`, which is off there, asked for
+/// with an annotation.
+fn to_zero(metadata: &ObjectMeta) -> bool {
+    let asked = metadata.annotations.as_ref().and_then(|a| a.get("gantry.io/scale-to-zero"));
+    asked.is_some_and(|v| v == "true")
+}
+
+fn validate_spec(
+    spec: &HorizontalPodAutoscalerSpec,
+    old: Option<&HorizontalPodAutoscalerSpec>,
+    to_zero: bool,
+) -> ErrorList {
     let path = Path::new("spec");
     let mut errs = ErrorList::new();
-    let lowest = if old.is_some_and(|o| o.min_replicas == Some(0)) { 0 } else { 1 };
+    let lowest = if to_zero || old.is_some_and(|o| o.min_replicas == Some(0)) { 0 } else { 1 };
     let (max, max_at) = (spec.max_replicas, path.child("maxReplicas"));
     if let Some(min) = spec.min_replicas.filter(|n| *n < lowest) {
         let why = format!("must be greater than or equal to {lowest}");
@@ -218,7 +229,7 @@ impl Strategy for HorizontalPodAutoscalers {
 
     fn validate_create(&self, _cx: &Context<'_>, scaler: &HorizontalPodAutoscaler) -> ErrorList {
         let mut errs = meta::object_meta(&scaler.metadata, true, meta::subdomain_name);
-        errs.extend(validate_spec(&scaler.spec, None));
+        errs.extend(validate_spec(&scaler.spec, None, to_zero(&scaler.metadata)));
         errs
     }
 
@@ -232,7 +243,7 @@ impl Strategy for HorizontalPodAutoscalers {
         if cx.subresource == "status" {
             errs.extend(validate_status(scaler.status.as_ref()));
         } else {
-            errs.extend(validate_spec(&scaler.spec, Some(&old.spec)));
+            errs.extend(validate_spec(&scaler.spec, Some(&old.spec), to_zero(&scaler.metadata)));
         }
         errs
     }
