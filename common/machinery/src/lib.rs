@@ -12,5 +12,6 @@ pub mod prune;
 pub mod quota;
 pub mod schema;
 pub mod selector;
+pub mod spew;
 pub mod table;
 pub mod validate;
