@@ -5,11 +5,12 @@ mod series;
 
 use crate::error::{self, ApiError};
 use correlate::{Correlator, Outcome};
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::api::events::v1::{Event as SeriesEvent, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::{Client, Resource};
 use serde::Serialize;
 use series::{Series, Telling};
@@ -128,33 +129,62 @@ impl Recorder {
     }
 }
 
+/// How long events are gathered, so that a burst goes out together: nobody waits for them.
+const GATHER: Duration = Duration::from_millis(20);
+/// Events taken together at most, and how many of them are on their way at once.
+const GATHERED: usize = 256;
+const AT_ONCE: usize = 16;
+
 /// Sends what is told, and the counts of series once they are over.
 async fn narrate(client: Client, mut series: Series, mut receiver: mpsc::Receiver<Report>) {
     let over = Duration::from_secs(series::OVER_SECONDS.unsigned_abs());
     let mut sweep = tokio::time::Instant::now() + over;
+    let mut reports = Vec::new();
     loop {
         let tellings = tokio::select! {
-            report = receiver.recv() => match report {
-                None => return,
-                Some(report) => {
-                    if series.is_empty() {
-                        sweep = tokio::time::Instant::now() + over;
-                    }
-                    series.take(&report).into_iter().collect()
+            taken = receiver.recv_many(&mut reports, GATHERED) => {
+                if taken == 0 {
+                    return;
                 }
+                tokio::time::sleep(GATHER).await;
+                while reports.len() < GATHERED && let Ok(report) = receiver.try_recv() {
+                    reports.push(report);
+                }
+                if series.is_empty() {
+                    sweep = tokio::time::Instant::now() + over;
+                }
+                reports.drain(..).filter_map(|report| series.take(&report)).collect()
             },
             () = tokio::time::sleep_until(sweep), if !series.is_empty() => {
                 sweep += over;
                 series.sweep(Timestamp::now())
             }
         };
-        for telling in tellings {
-            for attempt in 0..TRIES {
-                let Some(pause) = again(attempt, tell(&client, &telling).await) else { break };
-                tokio::time::sleep(pause).await;
-            }
+        // A series prolongs what must be there by then.
+        let (new, prolonged): (Vec<_>, Vec<_>) =
+            tellings.into_iter().partition(|telling| matches!(telling, Telling::New(_)));
+        for stage in [new, prolonged] {
+            let client = &client;
+            futures::stream::iter(stage)
+                .for_each_concurrent(AT_ONCE, |telling| async move {
+                    for attempt in 0..TRIES {
+                        let Some(pause) = again(attempt, tell(client, &telling).await) else { break };
+                        tokio::time::sleep(pause).await;
+                    }
+                })
+                .await;
         }
     }
+}
+
+/// Creates an object; nobody reads the answer.
+async fn post(client: &Client, path: String, object: &impl Serialize) -> Result<(), kube::Error> {
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = http::Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    client.request_text(request).await.map(drop)
 }
 
 /// An event is tried so often, two minutes at most.
@@ -181,8 +211,7 @@ async fn tell(client: &Client, telling: &Telling) -> Result<(), kube::Error> {
     let done = match telling {
         Telling::New(event) => {
             let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
-            let api: Api<SeriesEvent> = Api::namespaced(client.clone(), namespace);
-            api.create(&PostParams::default(), event).await.map(drop)
+            post(client, SeriesEvent::url_path(&(), Some(namespace)), event).await
         }
         Telling::Series { namespace, name, series } => {
             let api: Api<SeriesEvent> = Api::namespaced(client.clone(), namespace);
@@ -260,12 +289,13 @@ impl Sender {
                 component: Some(self.component.clone()),
                 host: (!self.host.is_empty()).then(|| self.host.clone()),
             }),
-            reporting_component: Some(self.component.clone()),
-            reporting_instance: Some(self.host.clone()),
+            // Upstream leaves these out of what it combines.
+            reporting_component: (!outcome.combined).then(|| self.component.clone()),
+            reporting_instance: (!outcome.combined).then(|| self.host.clone()),
             ..Event::default()
         };
-        match api.create(&PostParams::default(), &event).await {
-            Ok(_) => {}
+        match post(&self.client, Event::url_path(&(), Some(namespace)), &event).await {
+            Ok(()) => {}
             Err(error) if error.is_already_exists() => {}
             // The namespace is going; the event would go with it.
             Err(error) if error.code() == Some(403) => {

@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub count: i32,
     pub first: Timestamp,
     pub message: String,
+    /// It stands for several that are much alike.
+    pub combined: bool,
 }
 
 struct Seen {
@@ -88,8 +90,14 @@ impl Correlator {
         });
         seen.count += 1;
         seen.last = now;
-        let outcome =
-            Outcome { key, existing: seen.name.clone(), count: seen.count, first: seen.first, message };
+        let outcome = Outcome {
+            key,
+            existing: seen.name.clone(),
+            count: seen.count,
+            first: seen.first,
+            message,
+            combined,
+        };
         if !self.allowed(object, now) {
             return None;
         }
