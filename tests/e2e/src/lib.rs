@@ -3,10 +3,24 @@
 //! Owns nothing: `tests/e2e/run` brings the cluster up and takes it down. Refuses: sleeping for a fixed time
 //! where a condition can be waited for.
 
+pub mod control_plane;
+pub mod hollow;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+/// A client with connections of its own.
+///
+/// # Panics
+/// Where the kubeconfig is broken.
+pub async fn client(kubeconfig: &Path) -> kube::Client {
+    use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+    let file = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
+    kube::Client::try_from(config).expect("a client")
+}
 
 /// The cluster under test.
 pub struct Cluster {
@@ -36,11 +50,7 @@ impl Cluster {
     /// # Panics
     /// Where the kubeconfig is broken.
     pub async fn client(&self) -> kube::Client {
-        use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-        let file = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
-        let config =
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a config");
-        kube::Client::try_from(config).expect("a client")
+        client(&self.kubeconfig).await
     }
 
     /// The process of a daemon, when the cluster has such a daemon and it runs.
