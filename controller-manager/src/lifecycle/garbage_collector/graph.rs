@@ -43,6 +43,8 @@ pub(super) struct Node {
     pub dependents: BTreeSet<Uid>,
     /// Known only from a reference; no watch has shown it.
     pub is_virtual: bool,
+    /// Virtual because it was deleted: who comes to name it has to be looked at, too.
+    pub gone: bool,
     pub deleting: bool,
     /// Waits, with the foreground finalizer, for its dependents to go.
     pub deleting_dependents: bool,
@@ -134,6 +136,7 @@ impl Graph {
             owners: seen.owners.clone(),
             dependents: old.map(|o| o.dependents).unwrap_or_default(),
             is_virtual: false,
+            gone: false,
             deleting: seen.deleting,
             deleting_dependents: seen.deleting && seen.foreground,
         };
@@ -183,6 +186,9 @@ impl Graph {
         let uid: Uid = owner.uid.as_str().into();
         if let Some(node) = self.nodes.get_mut(&uid) {
             let new = node.dependents.insert(dependent.uid.clone());
+            if new && node.gone {
+                works.push(Work::Delete(dependent.uid.clone()));
+            }
             if !new || node.is_virtual {
                 return false;
             }
@@ -198,6 +204,7 @@ impl Graph {
             owners: Vec::new(),
             dependents: [dependent.uid.clone()].into(),
             is_virtual: true,
+            gone: false,
             deleting: false,
             deleting_dependents: false,
         };
@@ -232,6 +239,7 @@ impl Graph {
             let rest = Node {
                 owners: Vec::new(),
                 is_virtual: true,
+                gone: true,
                 deleting: false,
                 deleting_dependents: false,
                 ..node

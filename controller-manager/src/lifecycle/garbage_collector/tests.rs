@@ -78,6 +78,14 @@ fn dependents_follow_a_deleted_owner() {
 }
 
 #[test]
+fn a_dependent_seen_after_its_owner_went_is_looked_at() {
+    check(&["+ n/owner", "+ n/a <owner", "- owner", "+ n/b <owner"], &["delete b"]);
+    check(&["+ n/a <owner", "? n/owner", "+ n/b <owner"], &["delete b"]);
+    check(&["+ n/owner", "+ n/a <owner", "- owner", "- a", "+ n/b <owner"], &["delete owner"]);
+    check(&["+ n/owner", "+ n/a <owner", "- owner", "+ n/owner", "+ n/b <owner"], &[]);
+}
+
+#[test]
 fn an_owner_not_seen_is_looked_for() {
     check(&["+ n/a <owner"], &["delete owner"]);
     check(&["+ n/a <owner", "+ n/b <owner"], &[]);
