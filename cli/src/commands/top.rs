@@ -103,7 +103,7 @@ impl Asked {
             _ => return Err(message("--sort-by accepts only cpu or memory")),
         };
         let (labels, fields) = (args.text("selector").to_owned(), args.text("field-selector").to_owned());
-        if !name.is_empty() && !(labels.is_empty() && fields.is_empty()) {
+        if !name.is_empty() && [&labels, &fields].into_iter().any(|s| !s.is_empty()) {
             let what = if command == "node" { "--selector" } else { "selector" };
             return Err(message(format!("only one of NAME or {what} can be provided")));
         }
