@@ -5,6 +5,7 @@
 
 pub mod control_plane;
 pub mod hollow;
+pub mod load;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -134,7 +135,7 @@ impl Cluster {
     }
 
     /// Waits until what earlier tests left is gone: no namespace is going (their pods are marked only after
-    /// upstream's five seconds of grace), no pod is, and every pod runs.
+    /// upstream's five seconds of grace), no pod is, and every pod runs or has ended by itself.
     ///
     /// # Panics
     /// When it does not come to rest within a minute and a half.
@@ -146,9 +147,35 @@ impl Cluster {
             let mut pods = pods["items"].as_array().into_iter().flatten();
             namespaces.all(|n| n["status"]["phase"] == "Active")
                 && pods.all(|p| {
-                    p["metadata"]["deletionTimestamp"].is_null() && p["status"]["phase"] == "Running"
+                    let phase = p["status"]["phase"].as_str().unwrap_or_default();
+                    p["metadata"]["deletionTimestamp"].is_null()
+                        && matches!(phase, "Running" | "Succeeded" | "Failed")
                 })
         });
+    }
+
+    /// Applies the sample and waits until all of it is there: redis, agents and pages, and the products.
+    ///
+    /// # Panics
+    /// Where some of it does not come.
+    pub fn shop(&self) {
+        self.kctl(&["apply", "-f", "deploy/samples/shop"]);
+        // The autoscaler's minimum, which it sees to without any metrics.
+        wait_for("two pods for the pages", Duration::from_secs(40), || {
+            self.json(&["get", "deployment", "web"])["spec"]["replicas"].as_u64() >= Some(2)
+        });
+        for what in ["statefulset/redis", "daemonset/agent", "deployment/web"] {
+            self.kctl(&["rollout", "status", what, "--timeout=90s"]);
+        }
+        self.kctl(&["wait", "job/seed", "--for=condition=Complete", "--timeout=60s"]);
+    }
+
+    /// What redis-cli says in one of the shop's redis.
+    ///
+    /// # Panics
+    /// Where redis refuses or does not answer.
+    pub fn redis(&self, pod: &str, command: &[&str]) -> String {
+        self.kctl(&[&["exec", pod, "--", "redis-cli", "-e"], command].concat()).trim().to_owned()
     }
 
     /// A namespace of the test's own, gone when the value is dropped.

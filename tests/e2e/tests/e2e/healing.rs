@@ -1,8 +1,8 @@
 //! What the cluster mends by itself.
 
 use crate::shop;
-use gantry_e2e::{Cluster, http, wait_for};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use gantry_e2e::load::{self, Load};
+use gantry_e2e::{Cluster, wait_for};
 use std::time::Duration;
 
 fn pods(cluster: &Cluster) -> Vec<(String, String, u64)> {
@@ -22,7 +22,7 @@ fn pods(cluster: &Cluster) -> Vec<(String, String, u64)> {
 #[test]
 fn a_killed_container_restarts_and_a_deleted_pod_is_replaced() {
     let cluster = Cluster::get();
-    shop::up(&cluster);
+    cluster.shop();
     let (name, uid, restarts) = pods(&cluster).remove(0);
     cluster.kctl(&["exec", &name, "-c", "nginx", "--", "sh", "-c", "kill 1"]);
     wait_for("the restart", Duration::from_secs(30), || {
@@ -30,8 +30,8 @@ fn a_killed_container_restarts_and_a_deleted_pod_is_replaced() {
     });
     cluster.kctl(&["delete", "pod", &name, "--wait=false"]);
     wait_for("the replacement", Duration::from_secs(30), || {
-        let now = pods(&cluster);
-        now.len() == 3 && now.iter().all(|(_, u, _)| *u != uid)
+        let (now, wanted) = (pods(&cluster), cluster.json(&["get", "deployment", "web"]));
+        now.len() as u64 == wanted["spec"]["replicas"] && now.iter().all(|(_, u, _)| *u != uid)
     });
     cluster.kctl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
 }
@@ -39,25 +39,13 @@ fn a_killed_container_restarts_and_a_deleted_pod_is_replaced() {
 #[test]
 fn a_rollout_and_its_undo_lose_no_request() {
     let cluster = Cluster::get();
-    shop::up(&cluster);
-    let (stop, lost, served) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    match http("http://172.31.240.1:30080/healthz") {
-                        Some((200, _)) => served.fetch_add(1, Ordering::Relaxed),
-                        _ => lost.fetch_add(1, Ordering::Relaxed),
-                    };
-                }
-            });
-        }
+    cluster.shop();
+    let doors = [shop::door()];
+    let ((), tally) = load::during(&Load::light(&doors), || {
         cluster.kctl(&["set", "env", "deployment/web", "ROUND=2"]);
         cluster.kctl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
         cluster.kctl(&["rollout", "undo", "deployment/web"]);
         cluster.kctl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
-        stop.store(true, Ordering::Relaxed);
     });
-    assert!(served.load(Ordering::Relaxed) > 50, "too little load to tell");
-    assert_eq!(lost.load(Ordering::Relaxed), 0, "requests lost of {}", served.load(Ordering::Relaxed));
+    tally.assert_whole();
 }
