@@ -205,3 +205,19 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_end_and_counts_do_not() {
+        let check = |all: &[u32], limit: usize, expected: (usize, &[u32])| {
+            let (count, listed) = first(all.to_vec(), limit, |n| *n);
+            assert_eq!((count, listed.as_slice()), expected);
+        };
+        check(&[3, 1, 2], 2, (3, &[1, 2]));
+        check(&[3, 1, 2], 3, (3, &[1, 2, 3]));
+        check(&[], 2, (0, &[]));
+    }
+}

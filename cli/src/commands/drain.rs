@@ -110,11 +110,15 @@ pub async fn run(cx: Context, args: Args) -> Outcome {
         eprintln!("There are pending nodes to be drained:");
         pending.iter().for_each(|name| eprintln!(" {name}"));
     }
-    match failed.len() {
-        0 | 1 => Error::all(failed),
-        // kubectl tells several without a word before them.
-        _ => Err(Error::Plain(failed.iter().map(Error::bare).collect::<Vec<_>>().join("\n"))),
+    if failed.is_empty() {
+        return Ok(());
     }
+    // kubectl tells these without a word before them.
+    let told = |e: &Error| match e {
+        Error::Message(text) => text.clone(),
+        other => other.text(),
+    };
+    Err(Error::Plain(failed.iter().map(told).collect::<Vec<_>>().join("\n")))
 }
 
 /// Frees a node of its pods, and tells who is left where that fails.

@@ -124,7 +124,11 @@ fn pending(seen: &Seen<'_>) -> Finding {
     }
     let class = match seen.class_name() {
         Some("") => {
-            return unmatched(seen, "it asks for no class (\"\"), so only a volume made by hand will do");
+            return unmatched(
+                seen,
+                "it asks for no class (\"\"), so only a volume made by hand will do",
+                None,
+            );
         }
         None => return unclassed(seen),
         Some(name) => name,
@@ -137,9 +141,9 @@ fn pending(seen: &Seen<'_>) -> Finding {
     let Some(class) = classes.iter().find(|c| text(&c.metadata.name) == class) else {
         let known = names(classes.iter().map(|c| text(&c.metadata.name)));
         let known = if known.is_empty() { "none".to_owned() } else { known };
-        return unmatched(seen, &format!("its class {class} does not exist"))
-            .seen(format!("classes there are: {known}"))
-            .change(format!("make the StorageClass {class}, or make the claim anew with another"));
+        let remedy = format!("make the StorageClass {class}, or make the claim anew with another");
+        return unmatched(seen, &format!("its class {class} does not exist"), Some(remedy))
+            .seen(format!("classes there are: {known}"));
     };
     let late = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
     let chosen = seen.claim.metadata.annotations.as_ref().and_then(|a| a.get(SELECTED_NODE));
@@ -151,7 +155,7 @@ fn pending(seen: &Seen<'_>) -> Finding {
             "the class {} makes no volumes, and no volume there is will do",
             text(&class.metadata.name)
         );
-        return unmatched(seen, &cause);
+        return unmatched(seen, &cause, None);
     }
     provisioning(seen, class, chosen.map(String::as_str))
 }
@@ -178,8 +182,12 @@ fn unclassed(seen: &Seen<'_>) -> Finding {
         Some(class) => Finding::new("it names no class, and has not been given the default one yet")
             .seen(format!("the default class is {}", text(&class.metadata.name)))
             .change("wait; where it lasts, the controller manager (persistentvolume-binder) must run"),
-        None => unmatched(seen, "it names no class, no class is the default, and no volume there is will do")
-            .change(format!("mark a StorageClass as the default ({}: \"true\"), or name one", DEFAULT[0])),
+        None => {
+            let remedy =
+                format!("mark a StorageClass as the default ({}: \"true\"), or name one", DEFAULT[0]);
+            let cause = "it names no class, no class is the default, and no volume there is will do";
+            unmatched(seen, cause, Some(remedy))
+        }
     }
 }
 
@@ -276,8 +284,9 @@ fn obstacle(seen: &Seen<'_>, volume: &PersistentVolume, by_name: bool) -> Option
 }
 
 /// Nothing makes a volume: why those there are will not do.
-fn unmatched(seen: &Seen<'_>, cause: &str) -> Finding {
+fn unmatched(seen: &Seen<'_>, cause: &str, first: Option<String>) -> Finding {
     let mut out = Finding::new(cause).seen(event(seen));
+    out.change.extend(first);
     let volumes = seen.volumes.unwrap_or_default();
     let mut fits = false;
     for volume in volumes.iter().take(8) {
@@ -296,6 +305,7 @@ fn unmatched(seen: &Seen<'_>, cause: &str) -> Finding {
         out = out.seen("there are no volumes");
     }
     if fits {
+        out.change.clear();
         return out.change("wait; where it lasts, the controller manager (persistentvolume-binder) must run");
     }
     out.change("make a PersistentVolume that fits (class, size, access modes, labels)")

@@ -6,6 +6,7 @@ use super::{claim, job, namespace, pod, rollout, service, unscheduled};
 use crate::resources::Resource;
 use futures::StreamExt;
 use gantry_machinery::selector::Selector;
+use gantry_scheduler_core::Shapes;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Service};
@@ -15,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Pods that have not ended.
 const LIVING: &str = "status.phase!=Succeeded,status.phase!=Failed";
@@ -57,9 +59,13 @@ pub async fn pod(r: &Reader<'_>, p: &Pod) -> Verdict {
 
 /// What the scheduler's plugins say; `None` where not enough may be read.
 async fn fit(r: &Reader<'_>, p: &Pod) -> Option<Vec<Finding>> {
+    let nodes = r.list(None, "", "").await?;
+    // Of each pod only what counts is kept: there may be many.
+    let (mut shapes, mut pods) = (Shapes::default(), Vec::new());
+    r.each(None, "", LIVING, |p: Pod| pods.push(Arc::new(shapes.read(&p)))).await?;
     let mut world = unscheduled::World {
-        nodes: r.list(None, "", "").await?,
-        pods: r.list(None, "", LIVING).await?,
+        nodes,
+        pods,
         namespaces: r.list(None, "", "").await.unwrap_or_default(),
         ..unscheduled::World::default()
     };
@@ -298,8 +304,9 @@ async fn silent_apis(r: &Reader<'_>) -> Vec<namespace::Silent> {
 /// Whether the namespace controller has to empty a namespace of these.
 fn is_content(resource: &Resource) -> bool {
     let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
-    // Events go last, and are the same in both groups.
-    resource.namespaced && can("list") && can("delete") && resource.plural != "events"
+    // Events go last, and are the same in both groups; endpoints go with their services.
+    let follows = matches!(resource.plural.as_str(), "events" | "endpoints");
+    resource.namespaced && can("list") && can("delete") && !follows
 }
 
 async fn remains(r: &Reader<'_>, name: &str) -> Vec<namespace::Left> {

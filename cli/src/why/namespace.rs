@@ -42,7 +42,8 @@ pub fn explain(seen: &Seen<'_>) -> Verdict {
     };
     let age = gantry_types::time::age(Some(at.0), seen.now);
     let mut out: Vec<Finding> = seen.silent.iter().map(silent).collect();
-    out.extend(seen.left.iter().map(left));
+    out.extend(seen.left.iter().filter(|l| l.is_held()).map(held));
+    out.extend(rest(seen));
     let conditions = status.conditions.unwrap_or_default();
     for c in conditions.iter().filter(|c| c.status == "True") {
         let text = c.message.as_deref().unwrap_or_default();
@@ -108,24 +109,42 @@ fn silent(s: &Silent) -> Finding {
     out.change(format!("or, where it is not wanted any more: kctl delete apiservice {}", s.name))
 }
 
-fn left(l: &Left) -> Finding {
+impl Left {
+    /// Whether these keep others waiting: pods that end, objects somebody has still to let go.
+    fn is_held(&self) -> bool {
+        !self.finalizers.is_empty() || self.resource == "pods"
+    }
+}
+
+fn held(l: &Left) -> Finding {
     let mut out = Finding::new(format!("{} left of {}", l.names.len(), l.resource)).seen(names(&l.names));
     for (finalizer, n) in &l.finalizers {
         out = out
             .seen(format!("{} with the finalizer {finalizer}", count(*n, "object")))
             .change(format!("the controller behind {finalizer} must take it away: see whether it runs"));
     }
-    if l.finalizers.is_empty() && l.resource == "pods" {
-        out = out.change(format!(
-            "its pods must end: kctl why pod {}",
-            l.names.first().map_or("", String::as_str)
-        ));
-    } else if l.finalizers.is_empty() && l.untouched > 0 {
-        out = out.change("the namespace controller has yet to delete these: see its log");
-    } else if l.finalizers.is_empty() {
-        out = out.change("wait: they are being deleted");
+    if l.resource == "pods" {
+        let first = l.names.first().map_or("", String::as_str);
+        out = out.change(format!("its pods must end: kctl why pod {first}"));
     }
     out
+}
+
+/// Those nothing holds.
+fn rest(seen: &Seen<'_>) -> Option<Finding> {
+    let free: Vec<&Left> = seen.left.iter().filter(|l| !l.is_held()).collect();
+    let told: Vec<String> = free.iter().map(|l| format!("{} {}", l.names.len(), l.resource)).collect();
+    if told.is_empty() {
+        return None;
+    }
+    let out = Finding::new("the rest is still to be deleted, and nothing holds it").seen(told.join(", "));
+    Some(if seen.left.iter().any(|l| l.resource == "pods") {
+        out.change("wait: it goes when the pods have ended")
+    } else if free.iter().any(|l| l.untouched > 0) {
+        out.change("the namespace controller has yet to delete it: see the controller manager's log")
+    } else {
+        out.change("wait: it is being deleted")
+    })
 }
 
 #[cfg(test)]
@@ -163,6 +182,19 @@ mod tests {
             vec![],
             "Terminating for 10m",
             &["1 left of widgets.x.y"],
+        );
+        let of = |resource: &str| Left {
+            resource: resource.into(),
+            names: vec!["a".into()],
+            untouched: 1,
+            ..Left::default()
+        };
+        check(
+            going(condition("NamespaceContentRemaining"), kube.clone()),
+            vec![of("configmaps"), of("pods"), of("services")],
+            vec![],
+            "Terminating for 10m",
+            &["1 left of pods", "the rest is still to be deleted, and nothing holds it"],
         );
         let api =
             Silent { name: "v1.m".into(), message: "503".into(), service: Some("kube-system/m".into()) };

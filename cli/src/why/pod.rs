@@ -180,7 +180,10 @@ fn setting_up(seen: &Seen<'_>) -> Finding {
             .seen(told(event))
             .change(format!("the pod network (CNI) and the container runtime on node {node} must work"));
     }
-    if let Some(event) = seen.events.iter().rev().find(|e| e.type_.as_deref() == Some("Warning")) {
+    // What was said before it had a node is over.
+    let warning =
+        |e: &&Event| e.type_.as_deref() == Some("Warning") && e.reason.as_deref() != Some("FailedScheduling");
+    if let Some(event) = seen.events.iter().rev().find(warning) {
         return Finding::new("it is being set up, with trouble")
             .seen(told(event))
             .change("mend what the event names");
@@ -211,10 +214,12 @@ fn unscheduled(seen: &Seen<'_>) -> Verdict {
     let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
     let gates: Vec<&str> = spec.scheduling_gates.iter().flatten().map(|g| g.name.as_str()).collect();
     if !gates.is_empty() {
-        let finding =
-            Finding::new(format!("{} keep it from being scheduled", count(gates.len(), "scheduling gate")))
-                .seen(format!("spec.schedulingGates: {}", names(&gates)))
-                .change("whoever set a gate must take it away; all must be gone");
+        let finding = Finding::new(format!(
+            "held back from the scheduler by {}",
+            count(gates.len(), "scheduling gate")
+        ))
+        .seen(format!("spec.schedulingGates: {}", names(&gates)))
+        .change("whoever set a gate must take it away; all must be gone");
         return Verdict::new("Pending, gated", vec![finding]);
     }
     let said = condition(seen.pod, "PodScheduled").filter(|c| c.status == "False");
@@ -462,7 +467,7 @@ mod tests {
         check(
             Case { spec: json!({"schedulingGates": [{"name": "x.y/g"}]}), ..Case::default() },
             "Pending, gated",
-            "1 scheduling gate keep it from being scheduled",
+            "held back from the scheduler by 1 scheduling gate",
             "x.y/g",
         );
         check(

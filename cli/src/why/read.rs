@@ -104,24 +104,38 @@ impl<'a> Reader<'a> {
         labels: &str,
         fields: &str,
     ) -> Option<Vec<K>> {
-        let (mut out, mut token) = (Vec::new(), String::new());
+        let mut out = Vec::new();
+        self.each(namespace, labels, fields, |object| out.push(object)).await?;
+        Some(out)
+    }
+
+    /// Shows all of a kind that match, a page at a time, so that not all need be kept; `None` where they may not
+    /// be read.
+    pub async fn each<K: Resource + DeserializeOwned>(
+        &self,
+        namespace: Option<&str>,
+        labels: &str,
+        fields: &str,
+        mut show: impl FnMut(K),
+    ) -> Option<()> {
+        let mut token = String::new();
         loop {
             let query =
                 [("labelSelector", labels), ("fieldSelector", fields), ("limit", PAGE), ("continue", &token)];
             match self.ask::<Page<K>>(&with_query(&path::<K>(namespace), &query)).await {
                 Ok(page) => {
-                    out.extend(page.items.unwrap_or_default());
+                    page.items.unwrap_or_default().into_iter().for_each(&mut show);
                     token = page.metadata.token;
                 }
                 // A kind the server does not serve: there are none.
-                Err(e) if e.is_not_found() => return Some(Vec::new()),
+                Err(e) if e.is_not_found() => return Some(()),
                 Err(e) => {
                     self.note(K::URL_PATH_SEGMENT, &e);
                     return None;
                 }
             }
             if token.is_empty() {
-                return Some(out);
+                return Some(());
             }
         }
     }

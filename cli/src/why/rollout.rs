@@ -41,7 +41,7 @@ pub fn owned(meta: &ObjectMeta, uid: &str) -> bool {
 
 /// The pod to look at: one that is not ready, of the wanted revision rather, that does not go already, the
 /// longest there.
-pub fn worst<'p>(pods: &'p [Pod], wanted: impl Fn(&Pod) -> bool) -> Option<&'p Pod> {
+pub fn worst(pods: &[Pod], wanted: impl Fn(&Pod) -> bool) -> Option<&Pod> {
     let bad =
         pods.iter().filter(|p| !is_ready(p) && (!has_ended(p) || p.metadata.deletion_timestamp.is_some()));
     bad.min_by_key(|p| {
@@ -51,7 +51,7 @@ pub fn worst<'p>(pods: &'p [Pod], wanted: impl Fn(&Pod) -> bool) -> Option<&'p P
 }
 
 /// The newest ReplicaSet of a Deployment.
-pub fn newest_set<'r>(sets: &'r [ReplicaSet]) -> Option<&'r ReplicaSet> {
+pub fn newest_set(sets: &[ReplicaSet]) -> Option<&ReplicaSet> {
     let revision = |r: &ReplicaSet| {
         let text = r.metadata.annotations.as_ref().and_then(|a| a.get(REVISION));
         text.and_then(|t| t.parse::<i64>().ok()).unwrap_or(0)
@@ -234,7 +234,7 @@ pub fn stateful_set(s: &StatefulSet, around: &Around<'_>) -> Verdict {
 }
 
 fn on_delete(outdated: &[&str]) -> Finding {
-    Finding::new(format!("{} of an older revision stay until they are deleted", count(outdated.len(), "pod")))
+    Finding::new(format!("older revisions stay until they are deleted: {}", count(outdated.len(), "pod")))
         .seen(format!("spec.updateStrategy.type is OnDelete; {}", names(outdated)))
         .change("delete these pods, or use RollingUpdate")
 }
@@ -404,7 +404,7 @@ mod tests {
             json!({"type": "OnDelete"}),
             &[("s-0", "a", "True"), ("s-1", "b", "True")],
             "revision b: 1 of 2 updated, 2 ready",
-            &["1 pod of an older revision stay until they are deleted"],
+            &["older revisions stay until they are deleted: 1 pod"],
             "delete these pods",
         );
         check(
@@ -453,7 +453,7 @@ mod tests {
             2,
             1,
             &[("p", "a", "True")],
-            &["1 pod of an older revision stay until they are deleted"],
+            &["older revisions stay until they are deleted: 1 pod"],
         );
     }
 

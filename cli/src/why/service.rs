@@ -142,7 +142,7 @@ fn selected(
     if ready == 0 && !anyway {
         let all = names(living.iter().map(|p| name(p)));
         out.push(
-            Finding::new(format!("none of the {} it selects is ready", count(living.len(), "pod")))
+            Finding::new(format!("it selects {}, of which none is ready", count(living.len(), "pod")))
                 .seen(format!("pods {all}"))
                 .change("a pod must become ready; see why the first is not")
                 .because(seen.worst.clone()),
@@ -167,7 +167,10 @@ fn unmatched(seen: &Seen<'_>, selector: &BTreeMap<String, String>, wanted: &str)
     let mut out = Finding::new("its selector matches no pod").seen(format!("selector {wanted}"));
     let living = || seen.pods.iter().filter(|p| !has_ended(p));
     if selector.len() > 1 || living().count() < 10 {
-        let near = living().map(|p| (misses(selector, p), p)).min_by_key(|(m, _)| m.len());
+        let near = living().map(|p| (misses(selector, p), p)).min_by_key(|(m, p)| {
+            let labels = p.metadata.labels.as_ref();
+            (m.len(), m.iter().filter(|(k, _)| labels.is_none_or(|l| !l.contains_key(*k))).count())
+        });
         if let Some((missing, pod)) = near.filter(|(m, _)| m.len() < selector.len() || selector.len() == 1) {
             let has =
                 |k: &str| pod.metadata.labels.as_ref().and_then(|l| l.get(k)).map_or("none", String::as_str);
@@ -235,7 +238,7 @@ mod tests {
             json!([pod("p", "a", "False", "http")]),
             json!([slice(0)]),
             "no endpoints",
-            &["none of the 1 pod it selects is ready"],
+            &["it selects 1 pod, of which none is ready"],
         );
         check(
             plain(json!("web")),

@@ -4,11 +4,11 @@
 use super::finding::{Finding, count, names};
 use gantry_scheduler_core::node::NodeInfo;
 use gantry_scheduler_core::trial::Refusal;
-use gantry_scheduler_core::{Cluster, Memory, NodeIndex, PodInfo, Profile, Resources, Shapes, Trial};
+use gantry_scheduler_core::{Cluster, Memory, NodeIndex, PodInfo, Profile, Resources, Trial};
 use gantry_scheduler_plugins::default_profile;
 use gantry_types::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
-    Namespace, Node, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod, PodAffinityTerm,
+    Namespace, Node, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod, PodAffinityTerm, Taint,
 };
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct World {
     pub nodes: Vec<Node>,
     /// All that have not ended.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<Arc<PodInfo>>,
     pub namespaces: Vec<Namespace>,
     pub claims: Vec<PersistentVolumeClaim>,
     pub volumes: Vec<PersistentVolume>,
@@ -30,14 +30,13 @@ pub struct World {
     pub capacities: Vec<CSIStorageCapacity>,
 }
 
-fn cluster(world: World, shapes: &mut Shapes) -> Cluster {
+fn cluster(world: World) -> Cluster {
     let mut cluster = Cluster::default();
     for node in &world.nodes {
         cluster.set_node(node);
     }
     world.namespaces.iter().for_each(|n| cluster.facts.set_namespace(n, false));
-    for pod in &world.pods {
-        let pod = Arc::new(shapes.read(pod));
+    for pod in world.pods {
         if !pod.node.is_empty() {
             cluster.set_pod(pod);
         } else if !pod.nominated.is_empty() {
@@ -64,11 +63,11 @@ pub fn explain(pod: &Pod, world: World) -> Vec<Finding> {
     if world.nodes.is_empty() {
         return vec![Finding::new("there is no node").change("add a node")];
     }
-    let mut shapes = Shapes::default();
-    let info = shapes.read(pod);
-    let mut cluster = cluster(world, &mut shapes);
+    let info = PodInfo::new(pod);
+    let mut cluster = cluster(world);
     let profile = default_profile(&info.scheduler);
-    let trial = Trial::run(0, &profile, &mut Memory::default(), &info, &mut cluster);
+    let mut trial = Trial::run(0, &profile, &mut Memory::default(), &info, &mut cluster);
+    without_cordons(&mut trial, &profile, &info, &cluster);
     let seen = Seen { pod, info: &info, cluster: &cluster, profile: &profile };
     if let Some((plugin, why)) = &trial.whole {
         let reasons: Vec<&str> = why.reasons.iter().map(|r| &**r).collect();
@@ -102,6 +101,31 @@ pub fn explain(pod: &Pod, world: World) -> Vec<Finding> {
         );
     }
     out
+}
+
+/// A cordon comes with a taint: where that is the only one, the cordon alone is told of.
+fn without_cordons(trial: &mut Trial, profile: &Profile, pod: &PodInfo, cluster: &Cluster) {
+    let name = |r: &Refusal| profile.plugins[r.plugin].name();
+    let cordoned = |at: &NodeIndex| {
+        cluster.node(*at).is_some_and(|n| {
+            n.unschedulable && hard(n, pod).all(|t| t.key == "node.kubernetes.io/unschedulable")
+        })
+    };
+    for refusal in trial.refusals.iter_mut().filter(|r| name(r) == "TaintToleration") {
+        refusal.nodes.retain(|at| !cordoned(at));
+    }
+    trial.refusals.retain(|r| !r.nodes.is_empty());
+    let mut said: BTreeMap<NodeIndex, usize> = BTreeMap::new();
+    trial.refusals.iter().flat_map(|r| &r.nodes).for_each(|at| *said.entry(*at).or_default() += 1);
+    for refusal in &mut trial.refusals {
+        refusal.alone = refusal.nodes.iter().filter(|at| said.get(at) == Some(&1)).copied().collect();
+    }
+}
+
+/// The taints of a node that keep a pod away.
+fn hard<'n>(node: &'n NodeInfo, pod: &'n PodInfo) -> impl Iterator<Item = &'n Taint> {
+    let keeps = |t: &&Taint| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute");
+    node.taints.iter().filter(keeps).filter(|t| !pod.tolerates(t))
 }
 
 fn whole_remedy(reason: &str) -> &'static str {
@@ -146,6 +170,12 @@ impl Seen<'_> {
         self.cluster.node(at).map(|n| n.name.to_string()).unwrap_or_default()
     }
 
+    /// The nodes a single change would open, or else all.
+    fn near<'n>(&'n self, r: &'n Refusal) -> impl Iterator<Item = &'n NodeInfo> {
+        let near = if r.alone.is_empty() { &r.nodes } else { &r.alone };
+        near.iter().filter_map(|at| self.cluster.node(*at))
+    }
+
     fn nodes<'n>(&'n self, refusal: &'n Refusal) -> impl Iterator<Item = &'n NodeInfo> {
         refusal.nodes.iter().filter_map(|at| self.cluster.node(*at))
     }
@@ -167,7 +197,7 @@ impl Seen<'_> {
         match plugin {
             "NodeResourcesFit" => self.resources(r, &reasons, out),
             "NodeUnschedulable" => out.change(format!("kctl uncordon {near}")),
-            "TaintToleration" => self.taints(r, &near, out),
+            "TaintToleration" => self.taints(r, out),
             "NodeAffinity" => self.affinity(r, &near, out),
             "NodePorts" => self.ports(r, out),
             "PodTopologySpread" => self.spread(out),
@@ -185,11 +215,13 @@ impl Seen<'_> {
         for name in reasons.iter().filter_map(|w| w.strip_prefix("Insufficient ")) {
             let asks = amount(&self.info.requests, name);
             let free = |n: &NodeInfo| amount(&n.allocatable, name) - amount(&n.requested, name);
-            let Some(best) = self.nodes(r).max_by_key(|n| free(n)) else { continue };
+            let Some(best) = self.near(r).max_by_key(|n| (free(n), std::cmp::Reverse(n.name.clone()))) else {
+                continue;
+            };
             let largest = self.nodes(r).map(|n| amount(&n.allocatable, name)).max().unwrap_or(0);
             let (asked, most) = (shown(name, asks), shown(name, free(best).max(0)));
             out = out.seen(format!(
-                "it asks for {asked} {name}; the most that is free there is {most}, on {}",
+                "it asks for {asked} {name}; the most that is free is {most}, on {}",
                 best.name
             ));
             if asks > largest {
@@ -210,28 +242,30 @@ impl Seen<'_> {
         out
     }
 
-    fn taints(&self, r: &Refusal, near: &str, mut out: Finding) -> Finding {
-        let mut by: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for taint in self.nodes(r).flat_map(|n| n.taints.iter()) {
-            if matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !self.info.tolerates(taint) {
+    fn taints(&self, r: &Refusal, mut out: Finding) -> Finding {
+        // How many nodes have each, and the first of them.
+        let mut by: BTreeMap<(String, String), (usize, &str)> = BTreeMap::new();
+        for node in self.near(r) {
+            for taint in hard(node, self.info) {
                 let value = taint.value.as_deref().filter(|v| !v.is_empty());
                 let value = value.map(|v| format!("={v}")).unwrap_or_default();
-                *by.entry((format!("{}{value}", taint.key), taint.effect.clone())).or_default() += 1;
+                let key = (format!("{}{value}", taint.key), taint.effect.clone());
+                by.entry(key).or_insert((0, &node.name)).0 += 1;
             }
         }
-        for ((pair, effect), n) in by {
+        for ((pair, effect), (n, node)) in by {
             let key = pair.split('=').next().unwrap_or_default();
             out = out.seen(format!("{}: taint {pair}:{effect}, not tolerated", count(n, "node")));
-            out = match key {
-                "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable" => {
-                    out.change(format!("nodes that are not ready must come back: kctl describe node {near}"))
+            out = match key.strip_prefix("node.kubernetes.io/") {
+                Some("not-ready" | "unreachable") => {
+                    out.change(format!("nodes that are not ready must come back: kctl describe node {node}"))
                 }
-                "node.kubernetes.io/memory-pressure" | "node.kubernetes.io/disk-pressure" | "node.kubernetes.io/pid-pressure" => {
-                    out.change(format!("free what runs short on the node: kctl describe node {near}"))
+                Some("memory-pressure" | "disk-pressure" | "pid-pressure") => {
+                    out.change(format!("free what runs short on the node: kctl describe node {node}"))
                 }
-                "node.kubernetes.io/unschedulable" => out.change(format!("kctl uncordon {near}")),
+                Some("unschedulable") => out.change(format!("kctl uncordon {node}")),
                 _ => out.change(format!(
-                    "add a toleration for {pair}:{effect}, or take the taint away: kctl taint node {near} {key}:{effect}-"
+                    "add a toleration for {pair}:{effect}, or take the taint away: kctl taint node {node} {key}:{effect}-"
                 )),
             };
         }
@@ -358,7 +392,10 @@ mod tests {
     fn check(nodes: Vec<Value>, pods: Vec<Value>, pending: Value, expected: &[&str]) {
         let world = World {
             nodes: serde_json::from_value(nodes.into()).unwrap(),
-            pods: serde_json::from_value(pods.into()).unwrap(),
+            pods: pods
+                .into_iter()
+                .map(|p| Arc::new(PodInfo::new(&serde_json::from_value(p).unwrap())))
+                .collect(),
             ..World::default()
         };
         let found = explain(&serde_json::from_value(pending).unwrap(), world);
