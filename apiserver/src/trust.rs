@@ -93,7 +93,7 @@ fn bundles(present: Option<&String>, own: Option<&String>, now: Timestamp) -> Re
         }
     }
     let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    Ok(pem::encode_many_config(&all, unix))
+    Ok(all.iter().map(|c| pem::encode_config(c, unix)).collect())
 }
 
 /// What the object should hold: what it holds and what this server believes.

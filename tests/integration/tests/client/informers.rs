@@ -14,7 +14,8 @@ async fn a_kind_that_is_not_served_holds_up_only_those_who_ask_for_it() {
     let all = Informers::new(cluster.admin());
     let (one, other) = (all.part(), all.part());
     let (namespaces, maps) = (one.of::<Namespace>(), one.of::<ConfigMap>());
-    (other.of::<Namespace>(), other.of::<LeaseCandidate>());
+    other.of::<Namespace>();
+    other.of::<LeaseCandidate>();
     let early = one.clone();
     let waiting = tokio::spawn(async move { early.synced().await });
     assert!(!waiting.is_finished() && !namespaces.has_synced(), "nothing has been started");
