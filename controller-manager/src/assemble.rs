@@ -5,7 +5,7 @@ use crate::credentials::Credentials;
 use crate::flags::Config;
 use crate::{identity, lifecycle, network, storage, workloads};
 use gantry_client::leader::Elector;
-use gantry_client::{ClientConfig, Informers, port};
+use gantry_client::{ClientConfig, Informers, Recorder, port};
 use gantry_daemon::ops::Ops;
 use gantry_daemon::version;
 use k8s_openapi::api::core::v1::Pod;
@@ -33,10 +33,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     .await?;
     let leading = match &config.leader {
         None => None,
-        Some(leader) => match Elector::new(client.clone(), leader.clone()).acquire(&stop).await {
-            Some(leading) => Some(leading),
-            None => return Ok(()),
-        },
+        Some(leader) => {
+            let recorder = Recorder::new(client.clone(), "kube-controller-manager", "");
+            let elector = Elector::new(client.clone(), leader.clone()).reporting(recorder);
+            match elector.acquire(&stop).await {
+                Some(leading) => Some(leading),
+                None => return Ok(()),
+            }
+        }
     };
     let work = CancellationToken::new();
     let separate = config.args.use_service_account_credentials;

@@ -71,10 +71,14 @@ pub async fn schedule(
 
     let leading = match &config.leader {
         None => None,
-        Some(leader) => match Elector::new(client.clone(), leader.clone()).acquire(&stop).await {
-            Some(leading) => Some(leading),
-            None => return Ok(()),
-        },
+        Some(leader) => {
+            let recorder = Recorder::new(client.clone(), "default-scheduler", "");
+            let elector = Elector::new(client.clone(), leader.clone()).reporting(recorder);
+            match elector.acquire(&stop).await {
+                Some(leading) => Some(leading),
+                None => return Ok(()),
+            }
+        }
     };
     let lost = leading.as_ref().map(|l| l.lost.clone()).unwrap_or_default();
     tokio::select! {

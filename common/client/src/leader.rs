@@ -1,6 +1,7 @@
 //! Leader election on a `Lease`, as upstream's: whoever's name is in the lease and renews it in time leads.
 
 use crate::error::{self, ApiError};
+use crate::events::{self, EventType, Recorder};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -79,6 +80,7 @@ pub struct Elector {
     config: LeaderConfig,
     api: Api<Lease>,
     observed: Observed,
+    recorder: Option<Recorder>,
 }
 
 /// The lead, held until [`Leading::lost`] is cancelled.
@@ -113,7 +115,12 @@ fn pause(retry: Duration, left: Option<Duration>, chance: f64) -> Duration {
 
 impl Elector {
     pub fn new(client: Client, config: LeaderConfig) -> Self {
-        Self { api: Api::namespaced(client, &config.namespace), config, observed: Observed::default() }
+        Self {
+            api: Api::namespaced(client, &config.namespace),
+            config,
+            observed: Observed::default(),
+            recorder: None,
+        }
     }
 
     /// Waits until we lead; `None` if `stop` comes first. The returned lead renews itself.
@@ -135,9 +142,24 @@ impl Elector {
         }
         tracing::info!(lease = %self.lease_name(), "successfully acquired lease");
         note_status(&self.config.name, true);
+        self.tell("became leader");
         let (lost, release) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::spawn(self.renew(lost.clone(), release.clone()));
         Some(Leading { lost, release, task })
+    }
+
+    /// Tells of the comings and goings of this leader, as events of its lease.
+    #[must_use]
+    pub fn reporting(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    fn tell(&self, what: &str) {
+        if let (Some(recorder), Some(lease)) = (&self.recorder, &self.observed.lease) {
+            let message = format!("{} {what}", self.config.identity);
+            recorder.event(&events::reference(lease), EventType::Normal, "LeaderElection", message);
+        }
     }
 
     /// How long the lease of another holds, should it not be renewed.
@@ -152,6 +174,7 @@ impl Elector {
 
     async fn renew(mut self, lost: CancellationToken, release: CancellationToken) {
         self.keep(&lost, &release).await;
+        self.tell("stopped leading");
         note_status(&self.config.name, false);
         lost.cancel();
     }
@@ -186,7 +209,7 @@ impl Elector {
     }
 
     async fn give_up(&mut self) {
-        let Some(mut lease) = self.observed.lease.take() else { return };
+        let Some(mut lease) = self.observed.lease.clone() else { return };
         let now = MicroTime(Timestamp::now());
         let transitions = lease.spec.as_ref().and_then(|s| s.lease_transitions);
         lease.spec = Some(LeaseSpec {

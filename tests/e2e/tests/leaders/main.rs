@@ -71,6 +71,8 @@ async fn leaders_are_killed_in_mid_rollout() {
         let times = verdict::takeovers(&leases.changes(), name);
         // Those that gave up by themselves were followed, too.
         assert!(times.len() >= KILLS && times.len() <= KILLS + lost, "{} leaders of {name}", times.len());
+        let told = became_leader(&client, name).await;
+        assert!(told >= KILLS, "{told} leaders of {name} told of themselves");
         words.push(format!(
             "{name} followed {} times in {:?} to {:?}",
             times.len(),
@@ -113,6 +115,14 @@ async fn scheduled_once(client: &Client) {
         *times.entry(event.involved_object.uid.unwrap_or_default()).or_default() += count;
     }
     assert!(!times.is_empty() && times.values().all(|n| *n == 1), "{times:?}");
+}
+
+/// How many events say that somebody came to lead.
+async fn became_leader(client: &Client, lease: &str) -> usize {
+    let events: Api<Event> = Api::namespaced(client.clone(), "kube-system");
+    let selector = format!("reason=LeaderElection,involvedObject.kind=Lease,involvedObject.name={lease}");
+    let found = events.list(&ListParams::default().fields(&selector)).await.expect("events");
+    found.iter().filter(|e| e.message.as_deref().is_some_and(|m| m.ends_with(" became leader"))).count()
 }
 
 /// Deletes everything: the last leaders know what belongs to what.
