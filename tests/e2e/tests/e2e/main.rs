@@ -3,4 +3,5 @@
 mod bad_input;
 mod healing;
 mod kubectl;
+mod metrics;
 mod shop;
