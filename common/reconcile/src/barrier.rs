@@ -8,11 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-type Present = Arc<dyn Fn(&Key, &str) -> bool + Send + Sync>;
+/// How a cache shows an object, by name and uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    Absent,
+    Going,
+    Alive,
+}
+
+type Present = Arc<dyn Fn(&Key, &str) -> Shown + Send + Sync>;
 
 struct Tracked {
     revisions: watch::Receiver<u64>,
-    /// Whether the cache still shows this object, by name and uid, as alive.
     present: Present,
 }
 
@@ -21,8 +28,8 @@ struct Tracked {
 struct Pending {
     /// By resource: the newest revision written.
     revisions: HashMap<String, u64>,
-    /// Deletions asked for: resource, object, uid.
-    deletions: Vec<(String, Key, String)>,
+    /// Deletions asked for: resource, object, uid, and the most the cache may still show of it.
+    deletions: Vec<(String, Key, String, Shown)>,
 }
 
 #[derive(Default)]
@@ -41,9 +48,10 @@ impl Barrier {
     pub fn track<K: Kind>(&self, informer: &Informer<K>) -> &Self {
         let store = informer.store().clone();
         let present: Present = Arc::new(move |key, uid| {
-            store.get(key).is_some_and(|object| {
-                let meta = object.meta();
-                meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none()
+            let object = store.get(key).filter(|object| object.meta().uid.as_deref() == Some(uid));
+            object.map_or(Shown::Absent, |object| match object.meta().deletion_timestamp {
+                Some(_) => Shown::Going,
+                None => Shown::Alive,
             })
         });
         let tracked = Tracked { revisions: informer.revisions(), present };
@@ -63,12 +71,23 @@ impl Barrier {
 
     /// Notes that the reconciliation of `key` had an object deleted.
     pub fn deleted(&self, key: &Key, resource: &str, object: Key, uid: &str) {
+        self.going(key, resource, object, uid, Shown::Going);
+    }
+
+    /// Notes that the reconciliation of `key` took the last finalizer of an object that was to go: it went with
+    /// that write, whose answer bears the revision before.
+    pub fn removed(&self, key: &Key, resource: &str, object: Key, uid: &str) {
+        self.going(key, resource, object, uid, Shown::Absent);
+    }
+
+    fn going(&self, key: &Key, resource: &str, object: Key, uid: &str, most: Shown) {
         if self.0.tracked.lock().contains_key(resource) {
             let mut pending = self.0.pending.lock();
             pending.entry(key.clone()).or_default().deletions.push((
                 resource.to_owned(),
                 object,
                 uid.to_owned(),
+                most,
             ));
         }
     }
@@ -84,9 +103,9 @@ impl Barrier {
                     let _ = revisions.wait_for(|newest| newest >= revision).await;
                 }
             }
-            for (resource, object, uid) in &pending.deletions {
+            for (resource, object, uid, most) in &pending.deletions {
                 if let Some((mut revisions, present)) = self.tracked(resource) {
-                    let _ = revisions.wait_for(|_| !present(object, uid)).await;
+                    let _ = revisions.wait_for(|_| present(object, uid) <= *most).await;
                 }
             }
         };
@@ -114,7 +133,7 @@ impl Barrier {
 mod tests {
     use super::*;
 
-    fn barrier(revisions: watch::Receiver<u64>, present: bool) -> Barrier {
+    fn barrier(revisions: watch::Receiver<u64>, present: Shown) -> Barrier {
         let barrier = Barrier::default();
         let tracked = Tracked { revisions, present: Arc::new(move |_, _| present) };
         barrier.0.tracked.lock().insert("pods".into(), tracked);
@@ -124,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn waits_for_the_cache_to_show_the_write() {
         let (sender, receiver) = watch::channel(5);
-        let barrier = barrier(receiver, true);
+        let barrier = barrier(receiver, Shown::Alive);
         let (a, b) = (Key::new("n", "a"), Key::new("n", "b"));
         barrier.wrote(&a, "pods", 7);
         barrier.wrote(&a, "nodes", 99);
@@ -141,11 +160,25 @@ mod tests {
     async fn waits_for_a_deletion_to_show() {
         let (_sender, receiver) = watch::channel(5);
         let key = Key::new("n", "a");
-        let still = barrier(receiver.clone(), true);
+        let still = barrier(receiver.clone(), Shown::Alive);
         still.deleted(&key, "pods", Key::new("n", "p"), "u");
         assert!(!still.ready(&key, Duration::from_millis(5)).await);
-        let gone = barrier(receiver, false);
+        let gone = barrier(receiver, Shown::Absent);
         gone.deleted(&key, "pods", Key::new("n", "p"), "u");
+        assert!(gone.ready(&key, Duration::from_millis(5)).await);
+    }
+
+    #[tokio::test]
+    async fn waits_for_an_object_to_go_with_its_last_finalizer() {
+        let (_sender, receiver) = watch::channel(5);
+        let key = Key::new("n", "a");
+        let going = barrier(receiver.clone(), Shown::Going);
+        going.deleted(&key, "pods", Key::new("n", "p"), "u");
+        assert!(going.ready(&key, Duration::from_millis(5)).await);
+        going.removed(&key, "pods", Key::new("n", "p"), "u");
+        assert!(!going.ready(&key, Duration::from_millis(5)).await);
+        let gone = barrier(receiver, Shown::Absent);
+        gone.removed(&key, "pods", Key::new("n", "p"), "u");
         assert!(gone.ready(&key, Duration::from_millis(5)).await);
     }
 }

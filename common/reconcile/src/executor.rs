@@ -10,21 +10,45 @@ use http::{Method, Request};
 use serde::{Deserialize, Serialize};
 
 /// What the server said of the object it wrote.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 pub struct Written {
-    #[serde(default)]
     pub name: String,
-    #[serde(default)]
     pub uid: String,
-    #[serde(default)]
     pub resource_version: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    deletion_grace_period_seconds: Option<i64>,
+    #[serde(default)]
+    finalizers: Vec<String>,
+}
+
+impl Metadata {
+    /// Whether the object went with the write: it only waited for its finalizers. Namespaces wait for those of
+    /// their spec, too.
+    fn removed(&self, resource: &str) -> bool {
+        self.deletion_timestamp.is_some()
+            && self.deletion_grace_period_seconds.unwrap_or(0) == 0
+            && self.finalizers.is_empty()
+            && resource != "namespaces"
+    }
+}
+
+#[derive(Default, Deserialize)]
 struct Answer {
     #[serde(default)]
-    metadata: Written,
+    metadata: Metadata,
 }
 
 #[derive(Serialize)]
@@ -77,10 +101,14 @@ impl Executor {
         let target = effect.target();
         let deletes = matches!(effect, Effect::Delete { .. });
         let text = self.client.request_text(request(effect)?).await?;
-        let written = serde_json::from_str::<Answer>(&text).map(|a| a.metadata).unwrap_or_default();
+        let meta = serde_json::from_str::<Answer>(&text).map(|a| a.metadata).unwrap_or_default();
+        let removed = !deletes && meta.removed(&target.resource);
+        let written = Written { name: meta.name, uid: meta.uid, resource_version: meta.resource_version };
         tracing::debug!(%key, resource = target.resource, name = target.name, revision = written.resource_version, deletes, "wrote");
         if let Effect::Delete { uid: Some(uid), .. } = effect {
             self.barrier.deleted(key, &target.resource, target.key(), uid);
+        } else if removed {
+            self.barrier.removed(key, &target.resource, target.key(), &written.uid);
         } else if let Ok(revision) = written.resource_version.parse()
             && !deletes
         {
@@ -182,4 +210,25 @@ fn request(effect: &Effect) -> Result<Request<Vec<u8>>, kube::Error> {
         .header(ACCEPT, json)
         .body(body)
         .map_err(kube::Error::HttpError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(resource: &str, metadata: &str, expected: bool) {
+        let meta: Metadata = serde_json::from_str(metadata).unwrap();
+        assert_eq!(meta.removed(resource), expected, "{resource} {metadata}");
+    }
+
+    #[test]
+    fn an_object_goes_with_its_last_finalizer() {
+        let at = r#""deletionTimestamp":"2026-01-01T00:00:00Z""#;
+        check("pods", "{}", false);
+        check("pods", &format!(r#"{{{at},"deletionGracePeriodSeconds":0}}"#), true);
+        check("pods", &format!(r#"{{{at},"deletionGracePeriodSeconds":30}}"#), false);
+        check("pods", &format!(r#"{{{at},"finalizers":["a"]}}"#), false);
+        check("jobs.batch", &format!("{{{at}}}"), true);
+        check("namespaces", &format!("{{{at}}}"), false);
+    }
 }

@@ -65,7 +65,8 @@ pub(super) async fn delete(
     if !reason.is_empty() && !conditions::is_terminal(pod) {
         let phase = force.then_some("Failed");
         match executor.apply(key, &condition(pod, "DisruptionTarget", "True", reason, message, phase)).await {
-            Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
+            // After a conflict it is still to go: the key comes back, and another pod of the name is seen then.
             other => drop(other?),
         }
     }

@@ -155,7 +155,7 @@ impl Controller {
             }
             let effect = disruption::condition(&pod, "Ready", "False", "", "", None);
             match self.executor.apply(key, &effect).await {
-                Err(error) if error.is_not_found() || error.is_conflict() => continue,
+                Err(error) if error.is_not_found() => continue,
                 other => drop(other?),
             }
             let about = gantry_client::events::reference(&*pod);
