@@ -14,6 +14,7 @@ mod amounts;
 pub mod api;
 pub mod dice;
 pub mod faults;
+pub mod forks;
 pub mod invariants;
 pub mod kubelet;
 pub mod managers;
@@ -28,4 +29,4 @@ pub mod virtual_world;
 pub mod wire;
 
 pub use mutations::Mutation;
-pub use simulation::{Outcome, first_finding, simulate};
+pub use simulation::{Outcome, simulate};

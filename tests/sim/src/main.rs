@@ -1,7 +1,7 @@
 //! Runs many seeds and says what came of them; or shows by which seed each planted bug is found.
 
 use clap::Parser;
-use gantry_sim::{Mutation, simulate};
+use gantry_sim::{Mutation, forks};
 use std::time::Instant;
 
 /// Simulates the control plane.
@@ -14,9 +14,15 @@ struct Flags {
     /// How many seeds.
     #[arg(long, env = "SIM_SEEDS", default_value_t = 10_000)]
     seeds: u64,
+    /// Runs at a time.
+    #[arg(long, env = "SIM_JOBS", default_value_t = 1)]
+    jobs: usize,
     /// Give up after this many violations.
     #[arg(long, default_value_t = 1)]
     most: usize,
+    /// Print each seed's fingerprint.
+    #[arg(long)]
+    fingerprints: bool,
     /// Plant every bug in turn, and say which seed finds it.
     #[arg(long)]
     plant: bool,
@@ -25,54 +31,60 @@ struct Flags {
     only: Option<String>,
 }
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
     if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
     }
-    let sound = if flags.plant { plant(&flags) } else { run(&flags) };
+    forks::warm_up();
+    let sound = if flags.plant { plant(&flags)? } else { run(&flags)? };
     if !sound {
         std::process::exit(1);
     }
+    Ok(())
 }
 
-fn run(flags: &Flags) -> bool {
+fn run(flags: &Flags) -> std::io::Result<bool> {
+    let last = flags.base + flags.seeds - 1;
+    println!("seeds {} to {last}", flags.base);
     let (begun, mut writes, mut virtual_seconds, mut bad) = (Instant::now(), 0, 0.0, Vec::new());
-    for seed in flags.base..flags.base + flags.seeds {
-        let outcome = simulate(seed, None);
-        writes += outcome.writes;
-        virtual_seconds += outcome.took.as_secs_f64();
-        if outcome.violation.is_some() {
-            println!("{outcome}\n");
-            bad.push(seed);
-            if bad.len() >= flags.most {
-                break;
-            }
+    forks::each(flags.base..=last, flags.jobs, None, |told| {
+        writes += told.writes;
+        virtual_seconds += told.took.as_secs_f64();
+        if flags.fingerprints {
+            println!("{} {:x} {} {:?}", told.seed, told.fingerprint, told.writes, told.took);
         }
-        let done = seed - flags.base + 1;
+        if !told.sound() {
+            println!("{}\n", told.text);
+            bad.push(told.seed);
+        }
+        let done = told.seed - flags.base + 1;
         if done.is_multiple_of(1000) || done == flags.seeds {
             let rate = done as f64 / begun.elapsed().as_secs_f64();
             println!(
                 "{done} seeds, {rate:.1} a second, {writes} writes, {virtual_seconds:.0} virtual seconds"
             );
         }
-    }
-    println!("seeds {} to {}: {} violations {bad:?}", flags.base, flags.base + flags.seeds - 1, bad.len());
-    bad.is_empty()
+        bad.len() < flags.most
+    })?;
+    println!("{} violations {bad:?}", bad.len());
+    Ok(bad.is_empty())
 }
 
-fn plant(flags: &Flags) -> bool {
+fn plant(flags: &Flags) -> std::io::Result<bool> {
     let mut all = true;
     for mutation in Mutation::ALL.iter().copied() {
         if flags.only.as_ref().is_some_and(|only| *only != format!("{mutation:?}")) {
             continue;
         }
-        let found = gantry_sim::first_finding(mutation, flags.base..flags.base + flags.seeds);
-        all &= found.is_some();
-        match found {
-            Some(outcome) => println!("{mutation:?}: found by seed {} ({})", outcome.seed, mutation.broken()),
-            None => println!("{mutation:?}: not found"),
+        let seeds = flags.base..flags.base + flags.seeds;
+        match forks::first_finding(mutation, seeds, flags.jobs)? {
+            Some(told) => println!("{mutation:?}: found by seed {} ({})", told.seed, mutation.broken()),
+            None => {
+                println!("{mutation:?}: not found");
+                all = false;
+            }
         }
     }
-    all
+    Ok(all)
 }

@@ -68,15 +68,6 @@ pub fn simulate(seed: u64, mutation: Option<Mutation>) -> Outcome {
 /// A violation, and what came before it.
 type Found = (Violation, Vec<String>);
 
-/// The first of these seeds in which a planted bug breaks the invariant that is to notice it.
-pub fn first_finding(mutation: Mutation, mut seeds: std::ops::Range<u64>) -> Option<Outcome> {
-    seeds.find_map(|seed| {
-        let outcome = simulate(seed, Some(mutation));
-        let noticed = outcome.violation.as_ref().is_some_and(|v| v.invariant == mutation.broken());
-        noticed.then_some(outcome)
-    })
-}
-
 struct World {
     truth: Arc<Mutex<Truth>>,
     found: Arc<Mutex<Option<Found>>>,
