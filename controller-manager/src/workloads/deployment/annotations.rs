@@ -9,7 +9,9 @@ const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
 pub(super) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-const NOT_COPIED: &[&str] = &[LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX, ROLLBACK_TO];
+/// `gantry.io/configuration-seen` is of the pods there are: who rolls back starts new ones, with what there is now.
+const NOT_COPIED: &[&str] =
+    &[LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX, ROLLBACK_TO, crate::workloads::roll_on_change::SEEN];
 const MAX_HISTORY: usize = 2000;
 
 fn get<'a>(set: &'a ReplicaSet, name: &str) -> Option<&'a str> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Asks for it, on a Deployment, StatefulSet or DaemonSet.
 pub const OPT_IN: &str = "gantry.io/roll-on-change";
 /// On the workload: what its pods were last rolled out with.
-pub(super) const SEEN: &str = "gantry.io/configuration-seen";
+pub(in crate::workloads) const SEEN: &str = "gantry.io/configuration-seen";
 /// On the pod template: what it was rolled out for.
 pub(super) const ROLLED: &str = "gantry.io/configuration";
 
