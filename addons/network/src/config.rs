@@ -26,6 +26,11 @@ pub struct Flags {
     /// Where the runtime looks for CNI configurations.
     #[arg(long, default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
+    /// Where the addresses given to pods are noted. Nodes that share a file system need one each: with another
+    /// node's last address for its own, a node gives each address anew at once, while neighbours still take it
+    /// for the pod before.
+    #[arg(long, default_value = "/var/lib/cni/networks")]
+    ipam_data_dir: PathBuf,
     /// The range all pods of the cluster have their addresses from.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
@@ -44,6 +49,7 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     pub node_name: String,
     pub cni_conf_dir: PathBuf,
+    pub ipam_data_dir: PathBuf,
     pub cluster_cidr: Ipv4Net,
     pub backend: Backend,
     /// `None`: the kernel's choice.
@@ -66,6 +72,7 @@ impl Config {
             kubeconfig: flags.kubeconfig,
             node_name: flags.node_name,
             cni_conf_dir: flags.cni_conf_dir,
+            ipam_data_dir: flags.ipam_data_dir,
             cluster_cidr: flags.cluster_cidr,
             backend: flags.backend,
             mtu,

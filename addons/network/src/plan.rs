@@ -58,6 +58,7 @@ fn cni(config: &Config, pods: Ipv4Net) -> String {
         "hairpinMode": true,
         "ipam": {
             "type": "host-local",
+            "dataDir": config.ipam_data_dir,
             "ranges": [[{"subnet": pods.to_string()}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
@@ -126,6 +127,7 @@ mod tests {
             kubeconfig: None,
             node_name: "a".into(),
             cni_conf_dir: "/c".into(),
+            ipam_data_dir: "/d".into(),
             cluster_cidr: "10.244.0.0/16".parse().expect("a range"),
             backend,
             mtu: None,

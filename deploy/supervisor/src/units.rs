@@ -179,6 +179,7 @@ fn network(layout: &Layout, node: &Node) -> Unit {
         ("kubeconfig", &layout.text("network.conf")),
         ("node-name", &node.name),
         ("cni-conf-dir", &layout.node_dir(node).join("cni").display().to_string()),
+        ("ipam-data-dir", &layout.node_dir(node).join("addresses").display().to_string()),
         ("cluster-cidr", POD_CIDR),
         ("backend", "routes"),
     ]);
