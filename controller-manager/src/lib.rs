@@ -18,6 +18,7 @@ pub mod flags;
 pub mod identity;
 pub mod inert;
 pub mod lifecycle;
+pub mod metrics;
 pub mod network;
 pub mod references;
 pub mod storage;

@@ -97,14 +97,22 @@ impl Reconcile for Controller {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         self.maps.synced().await;
         let Some(namespace) = self.namespaces.store().get(key) else { return Ok(Next::Done) };
+        let (begin, mut code) = (std::time::Instant::now(), 200);
         let existing = self.maps.store().get(&Key::new(key.name(), NAME));
         if let Some(effect) = plan(&namespace, existing.as_deref(), &self.bundle) {
-            match self.executor.apply(key, &effect).await {
+            let outcome = self.executor.apply(key, &effect).await;
+            if let Err(error) = &outcome {
+                code = if let kube::Error::Api(status) = error { status.code } else { 500 };
+            }
+            crate::metrics::get().inspect(|m| m.root_ca(code, begin.elapsed()));
+            match outcome {
                 Err(error)
                     if error.is_already_exists()
                         || crate::workloads::replicaset::namespace_terminating(&error) => {}
                 other => drop(other?),
             }
+        } else {
+            crate::metrics::get().inspect(|m| m.root_ca(code, begin.elapsed()));
         }
         Ok(Next::Done)
     }

@@ -105,6 +105,11 @@ impl Reconcile for Controller {
                 self.recorder.event(&reference(&*pod), EventType::Normal, "TaintManagerEviction", message);
                 let why = "Taint manager: deleting due to NoExecute taint";
                 disruption::delete(&self.executor, key, &pod, "DeletionByTaintManager", why, false).await?;
+                if let Some(metrics) = crate::metrics::get() {
+                    let late = now().duration_since(plan::due(&pod, &node, now()));
+                    metrics.evicted.inc();
+                    metrics.eviction_delays.observe(late.as_secs_f64());
+                }
                 Ok(Next::Done)
             }
         }

@@ -1,6 +1,6 @@
 //! Whether and when a pod must leave its node.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use std::time::Duration;
 
@@ -35,6 +35,21 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 
 fn number(text: &str) -> Option<i64> {
     text.parse().ok()
+}
+
+/// Since when a pod had to go: the first of its node's taints that it does not tolerate, or no longer.
+pub(super) fn due(pod: &Pod, node: &Node, now: Timestamp) -> Timestamp {
+    let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_deref()).unwrap_or(&[]);
+    let each = no_execute(node).into_iter().filter_map(|taint| {
+        let since = taint.time_added.as_ref().map_or(now, |t| t.0);
+        let mut used = tolerations.iter().filter(|t| tolerates(t, taint)).peekable();
+        if used.peek().is_none() {
+            return Some(since);
+        }
+        let seconds = used.filter_map(|t| t.toleration_seconds).min()?;
+        since.checked_add(SignedDuration::from_secs(seconds.max(0))).ok()
+    });
+    each.min().unwrap_or(now)
 }
 
 /// A pod that does not tolerate a taint goes at once; one that tolerates each for a time goes when the

@@ -57,3 +57,23 @@ fn the_shortest_time_counts_from_when_the_taint_came() {
     check("a=@100", "a:300", 400, Verdict::Goes);
     check("a=@100", "a:0", 100, Verdict::Goes);
 }
+
+#[test]
+fn since_when_a_pod_had_to_go() {
+    let node: k8s_openapi::api::core::v1::Node = serde_json::from_str(
+        r#"{"spec":{"taints":[{"key":"a","effect":"NoExecute","timeAdded":"2026-01-01T00:00:00Z"},
+            {"key":"b","effect":"NoExecute","timeAdded":"2026-01-01T00:01:00Z"}]}}"#,
+    )
+    .unwrap();
+    let check = |tolerations: &str, want: &str| {
+        let pod: k8s_openapi::api::core::v1::Pod =
+            serde_json::from_str(&format!(r#"{{"spec":{{"containers":[],"tolerations":[{tolerations}]}}}}"#))
+                .unwrap();
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        assert_eq!(super::plan::due(&pod, &node, now).to_string(), want, "{tolerations}");
+    };
+    check("", "2026-01-01T00:00:00Z");
+    check(r#"{"key":"a","operator":"Exists"}"#, "2026-01-01T00:01:00Z");
+    check(r#"{"operator":"Exists","tolerationSeconds":30}"#, "2026-01-01T00:00:30Z");
+    check(r#"{"operator":"Exists"}"#, "2026-01-01T01:00:00Z");
+}

@@ -75,7 +75,9 @@ impl Reconcile for Controller {
             match plan::missing(&pod, volume, present.as_deref()) {
                 Ok(None) => {}
                 Ok(Some(claim)) => {
+                    crate::metrics::get().inspect(|m| m.claims.inc());
                     if let Err(e) = self.executor.apply(key, &Effect::create(&claim)).await {
+                        crate::metrics::get().inspect(|m| m.claim_failures.inc());
                         self.complain(
                             &pod,
                             &volume.name,

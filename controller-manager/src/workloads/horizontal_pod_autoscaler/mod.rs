@@ -13,6 +13,7 @@ mod tests;
 
 use crate::context::{Context, now};
 use crate::discovery::ApiResource;
+use crate::metrics;
 use api::Api;
 use calculator::Setting;
 use gantry_client::error::{self, ApiError};
@@ -214,7 +215,13 @@ impl Controller {
     }
 
     /// One look; the new status is in the draft. The error is for the log.
-    async fn look(&self, hpa: &HorizontalPodAutoscaler, key: &Key) -> Result<(), String> {
+    /// `action` is what was done, for the metrics.
+    async fn look(
+        &self,
+        hpa: &HorizontalPodAutoscaler,
+        key: &Key,
+        action: &mut &'static str,
+    ) -> Result<(), String> {
         let mut draft = Draft::new(hpa, now());
         let (resource, scale) = match self.target(hpa, key).await {
             Ok(found) => found,
@@ -260,6 +267,7 @@ impl Controller {
                 self.publish(hpa, key, status, events).await?;
                 return Err(format!("failed to rescale: {words}"));
             }
+            *action = if size.replicas > current { "scale_up" } else { "scale_down" };
             draft.scaled(hpa, current, size);
             let behavior = hpa.spec.behavior.as_ref();
             let mut memories = self.memories.lock();
@@ -299,11 +307,27 @@ impl Reconcile for Controller {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(hpa) = self.autoscalers.store().get(key) else {
             self.executor.barrier().forget(key);
+            if let Some(metrics) = metrics::get() {
+                metrics.autoscalers.set(i64::try_from(self.autoscalers.store().len()).unwrap_or(i64::MAX));
+            }
             self.memories.lock().remove(key);
             self.selectors.lock().remove(key);
             return Ok(Next::Done);
         };
-        if let Err(words) = self.look(&hpa, key).await {
+        let (begin, mut action) = (std::time::Instant::now(), "none");
+        let outcome = self.look(&hpa, key, &mut action).await;
+        if let Some(metrics) = metrics::get() {
+            metrics.autoscalers.set(i64::try_from(self.autoscalers.store().len()).unwrap_or(i64::MAX));
+            let wrong =
+                hpa.spec.scale_target_ref.api_version.as_ref().is_some_and(|v| v.matches('/').count() > 1);
+            let error = match &outcome {
+                Ok(()) => "none",
+                Err(_) if wrong => "spec",
+                Err(_) => "internal",
+            };
+            metrics.autoscaler(action, error, begin.elapsed());
+        }
+        if let Err(words) = outcome {
             tracing::warn!(controller = "horizontal-pod-autoscaler-controller", %key, error = words, "will retry");
         }
         Ok(Next::After(self.settings.period))

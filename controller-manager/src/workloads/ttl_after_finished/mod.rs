@@ -63,6 +63,9 @@ impl Reconcile for Controller {
             *propagation = Some(Propagation::Foreground);
         }
         self.executor.delete(key, &effect).await?;
+        if let (Some(metrics), Some(due)) = (crate::metrics::get(), plan::expires(&live)) {
+            metrics.job_deletion_delays.observe(Timestamp::now().duration_since(due).as_secs_f64());
+        }
         Ok(Next::Done)
     }
 }

@@ -13,13 +13,15 @@ pub(super) enum Verdict {
     Delete,
 }
 
+/// When a finished job's time is up.
+pub(super) fn expires(job: &Job) -> Option<Timestamp> {
+    let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished)?;
+    let ended = finished(job)?.last_transition_time.as_ref()?;
+    ended.0.checked_add(SignedDuration::from_secs(ttl.into())).ok()
+}
+
 pub(super) fn judge(job: &Job, now: Timestamp) -> Verdict {
-    let ttl = job.spec.as_ref().and_then(|s| s.ttl_seconds_after_finished);
-    let ended = finished(job).and_then(|c| c.last_transition_time.as_ref());
-    let (Some(ttl), Some(ended), None) = (ttl, ended, &job.metadata.deletion_timestamp) else {
-        return Verdict::Keep;
-    };
-    let Ok(expires) = ended.0.checked_add(SignedDuration::from_secs(ttl.into())) else {
+    let Some(expires) = expires(job).filter(|_| job.metadata.deletion_timestamp.is_none()) else {
         return Verdict::Keep;
     };
     match Duration::try_from(expires.duration_since(now)) {
