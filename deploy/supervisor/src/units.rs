@@ -255,6 +255,8 @@ pub fn kubelet_config(layout: &Layout, node: &Node) -> String {
          failSwapOn: false\n\
          # A tenth of a large disk, the default, is much to demand of a machine that has other uses.\n\
          evictionHard: {{memory.available: 100Mi, nodefs.available: 2Gi, nodefs.inodesFree: 1%, imagefs.available: 2Gi}}\n\
+         imageGCHighThresholdPercent: 97\n\
+         imageGCLowThresholdPercent: 95\n\
          podLogsDir: {logs}\n\
          staticPodPath: {dir}/manifests\n\
          tlsCertFile: {pki}/{stem}.crt\n\
