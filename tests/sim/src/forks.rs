@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
 use std::panic::AssertUnwindSafe;
+use std::process::Command;
 use std::time::Duration;
 
 /// What a child tells of its run.
@@ -53,6 +55,22 @@ struct Child {
     seed: u64,
     pid: libc::pid_t,
     told: File,
+}
+
+/// Begins this program anew where the system has put it at chosen-at-random addresses: some hash tables take
+/// their order from those. Where that is not allowed, one seed may be several runs.
+///
+/// # Errors
+/// Where the program cannot be begun anew.
+pub fn at_fixed_addresses() -> std::io::Result<()> {
+    // SAFETY: asks for a property of this process.
+    let now = unsafe { libc::personality(0xffff_ffff) };
+    let Ok(wanted) = libc::c_ulong::try_from(now | libc::ADDR_NO_RANDOMIZE) else { return Ok(()) };
+    // SAFETY: sets a property of this process that counts for programs begun from now on.
+    if now & libc::ADDR_NO_RANDOMIZE != 0 || unsafe { libc::personality(wanted) } == -1 {
+        return Ok(());
+    }
+    Err(Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).exec())
 }
 
 /// Makes everything that is made once.

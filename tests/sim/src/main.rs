@@ -36,6 +36,7 @@ fn main() -> std::io::Result<()> {
     if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
     }
+    forks::at_fixed_addresses()?;
     forks::warm_up();
     let sound = if flags.plant { plant(&flags)? } else { run(&flags)? };
     if !sound {

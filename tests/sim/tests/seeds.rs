@@ -57,19 +57,19 @@ macro_rules! found {
 }
 
 found! {
-    a_skipped_barrier_is_found: "SkipBarrier" within "50";
+    a_skipped_barrier_is_found: "SkipBarrier" within "200";
     an_ignored_uid_is_found: "IgnoreUid" within "200";
-    an_ignored_revision_is_found: "IgnoreRevision" within "50";
-    a_pod_counted_twice_is_found: "CountTwice" within "50";
-    a_pod_never_counted_is_found: "ForgetCount" within "50";
-    a_surge_too_large_is_found: "SurgeMore" within "50";
+    an_ignored_revision_is_found: "IgnoreRevision" within "200";
+    a_pod_counted_twice_is_found: "CountTwice" within "200";
+    a_pod_never_counted_is_found: "ForgetCount" within "200";
+    a_surge_too_large_is_found: "SurgeMore" within "200";
     a_pod_too_many_taken_is_found: "TakeMore" within "200";
-    an_ignored_budget_is_found: "IgnoreBudget" within "100";
-    pods_out_of_order_are_found: "OutOfOrder" within "50";
-    a_second_daemon_is_found: "TwoDaemons" within "50";
-    a_second_binding_is_found: "BindTwice" within "50";
-    an_overcommitted_node_is_found: "Overcommit" within "50";
-    orphans_are_found: "LeaveOrphans" within "50";
+    an_ignored_budget_is_found: "IgnoreBudget" within "200";
+    pods_out_of_order_are_found: "OutOfOrder" within "200";
+    a_second_daemon_is_found: "TwoDaemons" within "200";
+    a_second_binding_is_found: "BindTwice" within "200";
+    an_overcommitted_node_is_found: "Overcommit" within "200";
+    orphans_are_found: "LeaveOrphans" within "200";
     lost_deletions_are_found: "LoseDeletions" within "200";
-    what_a_namespace_leaves_is_found: "LeaveNamespaced" within "100";
+    what_a_namespace_leaves_is_found: "LeaveNamespaced" within "200";
 }
