@@ -1,6 +1,7 @@
 //! The API writes decisions lead to. Each runs on a task of its own, a bounded number at a time.
 
 use crate::extender::Extenders;
+use crate::slots::Slots;
 use gantry_client::error::{ApiError, message};
 use gantry_client::{Client, EventType, Informer, Key, Recorder};
 use gantry_scheduler_core::PodInfo;
@@ -14,10 +15,12 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 /// Writes in flight at once.
 const WRITES: usize = 64;
+/// Writes that begin together.
+const HANDFUL: usize = 16;
 /// Longest note of an event.
 const NOTE: usize = 1024;
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -60,7 +63,7 @@ pub struct Effects {
     recorder: Recorder,
     claims: Informer<PersistentVolumeClaim>,
     extenders: Extenders,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     turns: Turns,
     done: mpsc::UnboundedSender<Done>,
 }
@@ -111,7 +114,7 @@ impl Effects {
         extenders: Extenders,
         done: mpsc::UnboundedSender<Done>,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(WRITES));
+        let slots = Slots::new(WRITES, HANDFUL);
         Self { client, recorder, claims, extenders, slots, turns: Turns::default(), done }
     }
 
@@ -122,8 +125,7 @@ impl Effects {
     fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
         let slots = self.slots.clone();
         tokio::spawn(async move {
-            // The semaphore is never closed.
-            let _slot = slots.acquire_owned().await;
+            let _slot = slots.take().await;
             work.await;
         });
     }
@@ -138,8 +140,7 @@ impl Effects {
             if let Some(before) = before {
                 before.notified().await;
             }
-            // The semaphore is never closed.
-            let _slot = if bounded { slots.acquire_owned().await.ok() } else { None };
+            let _slot = if bounded { Some(slots.take().await) } else { None };
             work.await;
             turns.end(&uid, &mine);
         });

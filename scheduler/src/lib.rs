@@ -15,6 +15,7 @@ mod extender;
 mod metrics;
 mod news;
 pub mod run;
+mod slots;
 mod state;
 mod trim;
 mod watching;

@@ -4,7 +4,7 @@ use crate::error::ApiError;
 use futures::AsyncBufReadExt;
 use http::header::ACCEPT;
 use kube::Client;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -189,18 +189,23 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    metadata: HeadMeta<'a>,
+struct Head {
+    metadata: HeadMeta,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HeadMeta<'a> {
-    #[serde(borrow, default)]
-    resource_version: Cow<'a, str>,
+struct HeadMeta {
     #[serde(default)]
     annotations: Option<std::collections::BTreeMap<String, String>>,
+}
+
+impl HeadMeta {
+    /// Whether this bookmark ends a full state.
+    fn ends_initial(&self) -> bool {
+        self.annotations
+            .as_ref()
+            .is_some_and(|a| a.get("k8s.io/initial-events-end").is_some_and(|v| v == "true"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -278,14 +283,8 @@ async fn stream(
             "DELETED" => sink.remove(line.object),
             _ => {}
         }
-        let Ok(head) = serde_json::from_str::<Head<'_>>(line.object.get()) else { continue };
-        let meta = head.metadata;
         if initial {
-            let ends = line.kind == "BOOKMARK"
-                && meta
-                    .annotations
-                    .is_some_and(|a| a.get("k8s.io/initial-events-end").is_some_and(|v| v == "true"));
-            if ends {
+            if line.kind == "BOOKMARK" && head(line.object).is_some_and(|meta| meta.ends_initial()) {
                 sink.complete();
                 initial = false;
                 done = true;
@@ -293,11 +292,65 @@ async fn stream(
                 continue;
             }
         }
-        if !meta.resource_version.is_empty() {
+        if let Some(revision) = revision(line.object) {
             from.clear();
-            from.push_str(&meta.resource_version);
+            from.push_str(&revision);
             progress(sink, from);
         }
+    }
+}
+
+fn head(object: &RawValue) -> Option<HeadMeta> {
+    serde_json::from_str::<Head>(object.get()).ok().map(|head| head.metadata)
+}
+
+/// An object's revision. Reads no further than that: mostly a fraction of the object.
+fn revision(object: &RawValue) -> Option<Cow<'_, str>> {
+    let mut found = None;
+    // The error is how reading ends early.
+    let _ = serde_json::Deserializer::from_str(object.get())
+        .deserialize_map(Finding { path: &["metadata", "resourceVersion"], found: &mut found });
+    found.filter(|revision: &Cow<'_, str>| !revision.is_empty())
+}
+
+/// Looks for the string at a path of keys, and stops there.
+struct Finding<'p, 'f, 'de> {
+    path: &'p [&'static str],
+    found: &'f mut Option<Cow<'de, str>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> serde::de::Visitor<'de> for Finding<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let [first, rest @ ..] = self.path else { return Ok(()) };
+        while let Some(Text(key)) = map.next_key()? {
+            if key != *first {
+                map.next_value::<serde::de::IgnoredAny>()?;
+            } else if rest.is_empty() {
+                *self.found = Some(map.next_value::<Text<'de>>()?.0);
+                return Err(serde::de::Error::custom("found"));
+            } else {
+                map.next_value_seed(Finding { path: rest, found: self.found })?;
+                return Err(serde::de::Error::custom("not there"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Finding<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
@@ -360,5 +413,30 @@ impl Backoff {
         let pause = self.0.min(limit).mul_f64(1.0 + rand::random::<f64>());
         self.0 = (self.0 * 2).min(limit);
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_found_wherever_it_stands() {
+        let check = |text: &str, expected: Option<&str>| {
+            let object = RawValue::from_string(text.to_owned()).unwrap();
+            assert_eq!(revision(&object).as_deref(), expected, "{text}");
+        };
+        check(
+            r#"{"kind":"Pod","metadata":{"name":"a","resourceVersion":"7","uid":"u"},"spec":{}}"#,
+            Some("7"),
+        );
+        check(
+            r#"{"spec":{"metadata":{"resourceVersion":"1"}},"metadata":{"resourceVersion":"2"}}"#,
+            Some("2"),
+        );
+        check(r#"{"metadata":{"labels":{"resourceVersion":"1"}}}"#, None);
+        check(r#"{"metadata":{"resourceVersion":""}}"#, None);
+        check(r#"{"code":410}"#, None);
+        check("[1]", None);
     }
 }

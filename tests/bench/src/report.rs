@@ -45,6 +45,8 @@ pub enum Goal {
     Times(f64, &'static str),
     /// Shown, not held to anything.
     None,
+    /// As [`Goal::None`], for what is the better the more of it there is.
+    More,
 }
 
 /// A line of the table.
@@ -55,7 +57,7 @@ pub struct Row {
     pub goal: Goal,
 }
 
-/// The table of what is in `lines`: ours, upstream's, how many times less ours is, the goal, and whether it is
+/// The table of what is in `lines`: ours, upstream's, how many times better ours is, the goal, and whether it is
 /// met. Figures nobody took are left out.
 pub fn table(rows: &[Row], lines: &str) -> String {
     let mut figures: HashMap<(&str, &str), f64> = HashMap::new();
@@ -74,9 +76,10 @@ pub fn table(rows: &[Row], lines: &str) -> String {
         if ours.is_none() && theirs.is_none() {
             continue;
         }
-        let ratio = ours.zip(theirs).filter(|(o, _)| *o > 0.0).map(|(o, t)| t / o);
+        let (less, more) = if row.goal == Goal::More { (theirs, ours) } else { (ours, theirs) };
+        let ratio = less.zip(more).filter(|(less, _)| *less > 0.0).map(|(less, more)| more / less);
         let (goal, limit) = match row.goal {
-            Goal::None => (String::new(), None),
+            Goal::None | Goal::More => (String::new(), None),
             Goal::Limit(most) => (format!("≤ {most}"), Some(most)),
             Goal::Share(share) => (format!("≤ 1/{:.0}", 1.0 / share), theirs.map(|t| t * share)),
             Goal::Times(times, other) => (format!("≤ {times} × floor"), get(other, OURS).map(|o| o * times)),
@@ -122,6 +125,7 @@ mod tests {
         check(Goal::Share(0.02), both, "| CPU | 0.500 | 10.0 | 20.0 × | ≤ 1/50 | missed |");
         check(Goal::Limit(0.4), "cpu\tours\t0.5\n", "| CPU | 0.500 | – | – | ≤ 0.4 | missed |");
         check(Goal::Share(0.1), "cpu\tours\t0.5\n", "| CPU | 0.500 | – | – | ≤ 1/10 |  |");
+        check(Goal::More, both, "| CPU | 0.500 | 10.0 | 0.050 × |  |  |");
         check(Goal::None, "other\tours\t0.5\n", "");
         let floor = "cpu\tours\t5\nleast\tours\t4\n";
         check(Goal::Times(1.5, "least"), floor, "| CPU | 5.00 | – | – | ≤ 1.5 × floor | met |");
