@@ -92,8 +92,7 @@ fn draining_node_after_node_keeps_the_budgets_and_loses_no_request_and_no_data()
     let seeded = products();
     assert!(seeded >= 100, "{seeded} products");
 
-    let secret =
-        cluster.kctl(&["get", "secret", "redis", "-o", "go-template={{.data.password | base64decode}}"]);
+    let secret = cluster.kctl(&["exec", "redis-0", "--", "sh", "-c", "printf %s \"$REDISCLI_AUTH\""]);
     let customer = Customer::start(SocketAddr::new(cluster_ip(&cluster, "redis-primary"), 6379), &secret);
     let watched = ["redis", "web"].map(|app| (app, Departures::watch(&cluster, app)));
     let ports = [1, 2, 3].map(|i| SocketAddr::from(([172, 31, 240, i], 30080)));
