@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Parser)]
-#[command(name = "metrics", about = "The resource metrics API", version)]
+#[command(name = "gantry-metrics", about = "The resource metrics API", version)]
 pub struct Flags {
     /// Path to a kubeconfig; in-cluster credentials where absent.
     #[arg(long)]

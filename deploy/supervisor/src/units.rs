@@ -160,7 +160,7 @@ fn metrics(layout: &Layout) -> Unit {
         ("kubelet-preferred-address-types", "InternalIP,Hostname"),
     ]);
     args.push("--kubelet-use-node-status-port".into());
-    unit("metrics", layout.bin("metrics"), args)
+    unit("metrics", layout.bin("gantry-metrics"), args)
 }
 
 /// Places a unit on its node: in the node's namespace, under the node's own name unless it is the first.
