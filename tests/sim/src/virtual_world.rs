@@ -153,7 +153,7 @@ mod tests {
         run(seed, || {
             let map: HashMap<u32, ()> = (0..20).map(|i| (i, ())).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(tokio::time::sleep(Duration::from_secs(3600)));
+            runtime.block_on(async { tokio::time::sleep(Duration::from_secs(3600)).await });
             let jitter = names(&mut rand_like());
             (map.into_keys().collect(), jitter, next(&mut 7), elapsed())
         })
