@@ -20,9 +20,12 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 /// A lifetime kubelets ask for and apiservers extend: an hour and a bit that marks it.
 const TOKEN_SECONDS: i64 = 60 * 60 + 7;
 const ENFORCE_MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
-/// How often the default account of a new namespace is looked for, and how long between.
-const DEFAULT_ATTEMPTS: u32 = 10;
-const RETRY: Duration = Duration::from_millis(100);
+/// How often an account is looked for.
+const ATTEMPTS: u32 = 10;
+/// How long between, for the default account, which a controller makes in a new namespace.
+const UNTIL_MADE: Duration = Duration::from_millis(100);
+/// How long between, for one made by the client a moment ago, which the cache is about to see.
+const UNTIL_SEEN: Duration = Duration::from_millis(20);
 
 pub struct ServiceAccount {
     reader: Arc<dyn ObjectReader>,
@@ -46,17 +49,16 @@ impl ServiceAccount {
         }
     }
 
-    /// The account, waiting a little for the default one of a namespace that is new.
+    /// The account, waiting a little for one that is new.
     async fn account(&self, request: &Request<'_>, name: &str) -> StatusResult<Account> {
+        let pause = if name == "default" { UNTIL_MADE } else { UNTIL_SEEN };
         let mut found = self.lookup(request, name);
-        if name == "default" {
-            for _ in 1..DEFAULT_ATTEMPTS {
-                if found.is_ok() {
-                    break;
-                }
-                tokio::time::sleep(RETRY).await;
-                found = self.lookup(request, name);
+        for _ in 1..ATTEMPTS {
+            if found.is_ok() {
+                break;
             }
+            tokio::time::sleep(pause).await;
+            found = self.lookup(request, name);
         }
         found
     }
